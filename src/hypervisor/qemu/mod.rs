@@ -1,0 +1,1 @@
+//! QEMU: the first door.

@@ -1,0 +1,12 @@
+//! PocketVM: a computer that lives on a USB stick.
+//!
+//! Modules are layers, and imports point downwards only:
+//! `cli` → `session` → `hypervisor`, `guest` → `drive`, `host` → the `pocketvm-disk` crate.
+
+pub mod drive;
+pub mod error;
+pub mod guest;
+pub mod host;
+pub mod hypervisor;
+
+pub use error::{Error, Kind, Result};
