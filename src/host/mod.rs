@@ -1,1 +1,7 @@
-//! (being written)
+//! What is in this PC: its facts, volumes, scratch, signals and sleep. All code that differs by platform is here.
+
+pub mod env;
+pub mod facts;
+pub mod file;
+mod machine_id;
+pub mod volume;

@@ -1,0 +1,348 @@
+//! The manifest `pocketvm.yaml`: what the owner decides about a drive's machine. `templates/pocketvm.yaml` is its manual.
+//!
+//! It may come from a found stick and is hostile input: every text is bounded and checked while it is read, and a
+//! value of these types is valid by construction.
+
+mod check;
+mod path;
+mod size;
+mod text;
+mod yaml;
+
+use std::fmt;
+use std::io::Read;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+pub use path::RelativePath;
+pub use size::Size;
+pub use text::{DiskName, Mac, MachineName, Variables};
+
+use crate::{Error, Kind, Result};
+
+/// The schema version that this program writes and reads.
+pub const SCHEMA: u32 = 1;
+
+/// Largest manifest in bytes.
+pub const MAX_BYTES: usize = 64 * 1024;
+
+/// Most disks that a machine has.
+pub const MAX_DISKS: usize = 8;
+
+/// A portable machine as its owner describes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "The manifest of a PocketVM drive, pocketvm.yaml")]
+pub struct Manifest {
+    /// Version of this schema.
+    #[schemars(extend("const" = SCHEMA))]
+    pub schema: u32,
+    /// What makes the machine this machine on every PC.
+    pub machine: Machine,
+    /// How much of the PC's memory the guest gets.
+    #[serde(default)]
+    pub memory: Memory,
+    /// How many virtual CPUs the guest gets.
+    #[serde(default)]
+    pub cpus: Cpus,
+    /// The disks in boot order, the system disk first. May be empty.
+    #[schemars(length(max = MAX_DISKS))]
+    pub disks: Vec<Disk>,
+    /// A disk on the PC for the guest's swap or page file; never kept. Without this key there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paging: Option<Paging>,
+    /// What a session keeps on the PC while it runs.
+    #[serde(default)]
+    pub scratch: Scratch,
+    /// Which hypervisors may run the machine, and how.
+    #[serde(default)]
+    pub hypervisors: Hypervisors,
+}
+
+/// What makes the machine this machine on every PC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Machine {
+    /// The name people know it by; shown in the window's title.
+    pub name: MachineName,
+    /// SMBIOS UUID. Without this key it follows from the drive's identity, so that copied drives differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", regex(pattern = "^[0-9a-fA-F-]{32,36}$"))]
+    pub uuid: Option<Uuid>,
+    /// Ethernet address. Without this key it follows from the drive's identity, so that copied drives differ.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac: Option<Mac>,
+    /// What starts the guest.
+    #[serde(default)]
+    pub firmware: Firmware,
+}
+
+/// What starts the guest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Firmware {
+    /// A classic BIOS.
+    #[default]
+    Bios,
+}
+
+/// How much of the PC's memory the guest gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Memory {
+    /// With less than this the machine is not started. At least 16 MiB, a multiple of 1 MiB.
+    pub min: Size,
+    /// More than this is not taken. At most 1 TiB, a multiple of 1 MiB.
+    pub max: Size,
+}
+
+impl Default for Memory {
+    fn default() -> Self {
+        Memory { min: Size::gib(1), max: Size::gib(8) }
+    }
+}
+
+/// How many virtual CPUs the guest gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cpus {
+    /// At least this many, even on a PC with fewer.
+    #[schemars(range(min = 1, max = 64))]
+    pub min: u32,
+    /// At most this many.
+    #[schemars(range(min = 1, max = 64))]
+    pub max: u32,
+}
+
+impl Default for Cpus {
+    fn default() -> Self {
+        Cpus { min: 1, max: 8 }
+    }
+}
+
+/// One disk of the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Disk {
+    /// Unique among the disks.
+    pub name: DiskName,
+    /// The base. Each base in a folder of its own.
+    pub file: RelativePath,
+    /// Whether a session's changes are merged into the base (true) or thrown away (false).
+    pub keep: bool,
+    /// The controller that the installed system boots from.
+    #[serde(default)]
+    pub controller: Controller,
+}
+
+/// Disk controllers that the guest may see.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Controller {
+    /// SATA; every system of the last fifteen years and every hypervisor knows it.
+    #[default]
+    Ahci,
+    /// Paravirtual: fast, needs a driver in the guest.
+    Virtio,
+    /// For systems older than AHCI.
+    Ide,
+    /// For systems installed on NVMe.
+    Nvme,
+}
+
+impl Controller {
+    /// As written in the manifest.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Controller::Ahci => "ahci",
+            Controller::Virtio => "virtio",
+            Controller::Ide => "ide",
+            Controller::Nvme => "nvme",
+        }
+    }
+}
+
+impl Firmware {
+    /// As written in the manifest.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Firmware::Bios => "bios",
+        }
+    }
+}
+
+/// The paging disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Paging {
+    /// Size as the guest sees it; on the PC it grows with use. 1 MiB to 64 GiB, a multiple of 1 MiB.
+    pub size: Size,
+}
+
+/// What a session keeps on the PC while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Scratch {
+    /// Free room on the PC's internal disk without which the machine is not started.
+    pub room: Size,
+    /// Overlays lie unencrypted on the PC until they are wiped; whether the owner accepts that.
+    pub plain: Plain,
+}
+
+impl Default for Scratch {
+    fn default() -> Self {
+        Scratch { room: Size::gib(8), plain: Plain::Ask }
+    }
+}
+
+/// Consent to unencrypted overlays on the PC.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Plain {
+    /// The owner accepts it on every PC.
+    Accepted,
+    /// The launcher asks before the launch.
+    #[default]
+    Ask,
+}
+
+/// Which hypervisors may run the machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hypervisors {
+    /// QEMU.
+    pub qemu: Qemu,
+}
+
+/// How QEMU runs the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Qemu {
+    /// The template of its configuration.
+    pub template: RelativePath,
+    /// Free variables for the template: names `[a-z][a-z0-9_]*`, values one line of text.
+    pub variables: Variables,
+}
+
+impl Default for Qemu {
+    fn default() -> Self {
+        Qemu { template: RelativePath::qemu_template(), variables: Variables::default() }
+    }
+}
+
+impl Manifest {
+    /// Reads and checks the manifest at `path`.
+    ///
+    /// # Errors
+    /// [`Kind::Drive`], one sentence with line and column, and a hint.
+    pub fn read(path: &Path) -> Result<Manifest> {
+        let unreadable = |error: std::io::Error| {
+            Error::new(Kind::Drive, "cannot read the manifest").hint("check that the drive is attached").because(error)
+        };
+        // A pipe or device of that name would block or never end; nothing but a file is opened.
+        if !fs_err::metadata(path).map_err(unreadable)?.is_file() {
+            return Err(Error::new(Kind::Drive, format!("the manifest is not a file: {}", path.display())));
+        }
+        let file = fs_err::File::open(path).map_err(unreadable)?;
+        let mut bytes = Vec::new();
+        file.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        Manifest::parse(&bytes, path)
+    }
+
+    /// Reads and checks a manifest from memory; `origin` is what errors call it.
+    ///
+    /// # Errors
+    /// As [`Manifest::read`].
+    pub fn parse(bytes: &[u8], origin: &Path) -> Result<Manifest> {
+        yaml::parse(bytes).map_err(|problem| problem.into_error(origin))
+    }
+
+    /// The JSON schema of the manifest, as `docs/manifest.schema.json` has it.
+    #[must_use]
+    pub fn json_schema() -> String {
+        let schema = schemars::schema_for!(Manifest);
+        let mut text = serde_json::to_string_pretty(&schema).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    /// The disk called `name`.
+    #[must_use]
+    pub fn disk(&self, name: &str) -> Option<&Disk> {
+        self.disks.iter().find(|disk| disk.name.as_str() == name)
+    }
+
+    /// The SMBIOS UUID: the manifest's, else one that follows from the identity of the drive.
+    #[must_use]
+    pub fn machine_uuid(&self, drive: Uuid) -> Uuid {
+        self.machine.uuid.unwrap_or_else(|| {
+            let key = blake3::derive_key("pocketvm 2026-11 SMBIOS UUID of a drive", drive.as_bytes());
+            let mut bytes = [0; 16];
+            bytes.copy_from_slice(&key[..16]);
+            uuid::Builder::from_random_bytes(bytes).into_uuid()
+        })
+    }
+
+    /// The Ethernet address: the manifest's, else one that follows from the identity of the drive.
+    #[must_use]
+    pub fn machine_mac(&self, drive: Uuid) -> Mac {
+        self.machine.mac.clone().unwrap_or_else(|| {
+            let key = blake3::derive_key("pocketvm 2026-11 Ethernet address of a drive", drive.as_bytes());
+            Mac::in_qemu_range([key[0], key[1], key[2]])
+        })
+    }
+}
+
+/// What is wrong with a value, for the person who wrote it: a clause and, where there is one, a hint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::drive) struct Mistake {
+    what: String,
+    hint: Option<String>,
+}
+
+impl Mistake {
+    fn new(what: impl Into<String>, hint: impl Into<String>) -> Mistake {
+        Mistake { what: what.into(), hint: Some(hint.into()) }
+    }
+}
+
+/// The form in which a mistake travels through serde, which knows only text: the hint on a line of its own.
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)?;
+        self.hint.iter().try_for_each(|hint| write!(f, "\n{hint}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn smallest() -> Manifest {
+        let text = b"schema: 1\nmachine: {name: Work}\ndisks: []\n";
+        Manifest::parse(text, Path::new("pocketvm.yaml")).unwrap()
+    }
+
+    #[test]
+    fn what_the_manifest_leaves_out_follows_from_the_drive() {
+        let (one, other) = (Uuid::from_u128(1), Uuid::from_u128(2));
+        let manifest = smallest();
+        assert_eq!(manifest.machine_uuid(one), manifest.machine_uuid(one));
+        assert_ne!(manifest.machine_uuid(one), manifest.machine_uuid(other));
+        assert_ne!(manifest.machine_mac(one), manifest.machine_mac(other));
+        assert!(Mac::parse(manifest.machine_mac(one).as_str()).is_ok());
+    }
+
+    #[test]
+    fn a_folder_in_the_place_of_the_manifest_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Manifest::read(folder.path()).unwrap_err();
+        assert_eq!(error.kind, Kind::Drive);
+        assert!(error.what.starts_with("the manifest is not a file"), "{error}");
+    }
+}

@@ -1,0 +1,89 @@
+//! Every name that PocketVM gives to something on a disk, in one place.
+
+/// On the drive: the manifest. Its presence makes a folder a drive.
+pub const MANIFEST: &str = "pocketvm.yaml";
+
+/// On the drive: the folder of the bases; one folder per base (`disks/system/base.qcow2`), because on exFAT every
+/// write to a file rewrites its entry in the folder, and a torn folder must cost at most one disk.
+pub const DISKS: &str = "disks";
+
+/// On the drive, in the folder of one disk: the base as `pocketvm` creates it. The manifest may name other files.
+pub const BASE: &str = "base.qcow2";
+
+/// On the drive: hypervisor templates, one file per hypervisor, for IT to edit.
+pub const TEMPLATES: &str = "templates";
+
+/// On the drive: hypervisors that the drive carries along, in [`runtime_folder`] per platform.
+pub const RUNTIME: &str = "runtime";
+
+/// On the drive: what PocketVM itself keeps there. Every file in it is preallocated and never renamed.
+pub const STATE: &str = "state";
+
+/// In [`STATE`]: who this drive is, with a fingerprint of the volume it lies on (two-slot record).
+pub const IDENTITY: &str = "identity";
+
+/// In [`STATE`]: locked by the launcher that uses the drive. Empty: on Windows nobody can read a locked file.
+pub const LOCK: &str = "lock";
+
+/// In [`STATE`]: who holds [`LOCK`], for the message of a second launcher (two-slot record).
+pub const HOLDER: &str = "holder";
+
+/// In [`STATE`]: the session that is under way or was left behind, else a summary of the last (two-slot record).
+pub const SESSION: &str = "session";
+
+/// In [`STATE`]: the merge that is under way, written and read by the engine (two-slot record).
+pub const COMMIT: &str = "commit";
+
+/// In [`STATE`]: accelerator verdicts per PC (two-slot record).
+pub const VERDICTS: &str = "verdicts";
+
+/// On the PC: the folder of all scratch, in the user's cache folder.
+pub const SCRATCH_ROOT: &str = "pocketvm";
+
+/// In the scratch root: start of the name of a folder with a launcher's copy of itself, `launcher-<uuid>`.
+pub const LAUNCHER_PREFIX: &str = "launcher-";
+
+/// In a `launcher-…` folder: locked as long as that launcher lives, so that left-over copies can be told apart.
+pub const LAUNCHER_LOCK: &str = "lock";
+
+/// In a session's scratch folder: the session as the PC knows it.
+pub const SCRATCH_SESSION: &str = "session.json";
+
+/// In a session's scratch folder: the paging disk.
+pub const PAGING: &str = "paging.qcow2";
+
+/// In a session's scratch folder: what the guest wrote to its serial port.
+pub const SERIAL_LOG: &str = "serial.log";
+
+/// In a session's scratch folder: what the hypervisor's process wrote to its standard error.
+pub const HYPERVISOR_LOG: &str = "hypervisor.log";
+
+/// In a session's scratch folder: the overlay of the disk called `disk`.
+///
+/// Disk names are `[a-z0-9-]{1,16}` and never `paging`, so that this can't collide with [`PAGING`].
+#[must_use]
+pub fn overlay(disk: &str) -> String {
+    format!("{disk}.qcow2")
+}
+
+/// The part of a path below the drive that holds the runtime of this platform: `runtime/linux-x86_64`, ….
+#[must_use]
+pub fn runtime_folder() -> String {
+    format!("{RUNTIME}/{}-{}", std::env::consts::OS, std::env::consts::ARCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_overlay_is_named_after_its_disk() {
+        assert_eq!(overlay("user"), "user.qcow2");
+    }
+
+    #[test]
+    fn the_runtime_folder_names_system_and_processor() {
+        let folder = runtime_folder();
+        assert!(folder.starts_with("runtime/") && folder.ends_with(std::env::consts::ARCH), "{folder}");
+    }
+}

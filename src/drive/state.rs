@@ -1,0 +1,251 @@
+//! The files in `state/`: made once at their full size, then only overwritten in place as two-slot records.
+//!
+//! That way a power cut costs at most the newest record, also on FAT and exFAT, where a rename or a new length is
+//! not safe. No file has a mode, a link or a name that such a file system can't keep.
+
+use std::io;
+use std::path::PathBuf;
+
+use pocketvm_disk::record::TwoSlot;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{Drive, names};
+use crate::{Error, Kind, Result};
+
+/// A record file in `state/`.
+pub(super) struct Record {
+    /// Its name.
+    pub(super) name: &'static str,
+    /// Bytes of each of its two slots.
+    slot: u64,
+    /// What it is, for messages.
+    what: &'static str,
+    /// Nothing is lost with it: a damaged one is made anew.
+    expendable: bool,
+}
+
+/// Who the drive is.
+pub(super) const IDENTITY: Record =
+    Record { name: names::IDENTITY, slot: 16 << 10, what: "the drive's identity", expendable: false };
+/// Who uses the drive.
+pub(super) const HOLDER: Record =
+    Record { name: names::HOLDER, slot: 16 << 10, what: "the note on who uses the drive", expendable: true };
+/// The session.
+pub(super) const SESSION: Record =
+    Record { name: names::SESSION, slot: 64 << 10, what: "the record of the session", expendable: false };
+/// Accelerator verdicts.
+pub(super) const VERDICTS: Record =
+    Record { name: names::VERDICTS, slot: 256 << 10, what: "the remembered verdicts", expendable: true };
+
+impl Drive {
+    /// Makes the folder `state` and every file that PocketVM itself needs there, as far as they are missing.
+    ///
+    /// # Errors
+    /// [`Kind::Drive`]: the drive is full, read-only or failing, or something else has one of the names.
+    pub fn prepare_state(&self) -> Result<()> {
+        let folder = self.root().join(names::STATE);
+        match fs_err::create_dir(&folder) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(unwritable(error)),
+        }
+        self.state_path(names::LOCK).and_then(|lock| {
+            let made = fs_err::OpenOptions::new().write(true).create(true).truncate(false).open(lock);
+            made.map(drop).map_err(unwritable)
+        })?;
+        for record in [IDENTITY, HOLDER, SESSION, VERDICTS] {
+            self.prepare(&record)?;
+        }
+        // Makes the new names durable, where the system can.
+        crate::host::file::flush_folder(&folder).map_err(unwritable)?;
+        crate::host::file::flush_folder(self.root()).map_err(unwritable)
+    }
+
+    fn prepare(&self, record: &Record) -> Result<()> {
+        let path = self.state_path(record.name)?;
+        match fs_err::metadata(&path) {
+            Ok(_) if !self.must_be_remade(record)? => return Ok(()),
+            Ok(_) => fs_err::remove_file(&path).map_err(unwritable)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(unwritable(error)),
+        }
+        TwoSlot::create(&path, record.slot).map(drop).map_err(|error| failed("make", record, error))
+    }
+
+    /// Whether a file of `state/` holds nothing and never did, or nothing of worth.
+    fn must_be_remade(&self, record: &Record) -> Result<bool> {
+        let path = self.state_path(record.name)?;
+        let length = fs_err::metadata(&path).map_err(unwritable)?.len();
+        // Shorter than it is made: the power went while it was made.
+        if length < 2 * record.slot {
+            return Ok(true);
+        }
+        if length > 2 * record.slot || TwoSlot::peek(&path).is_ok() {
+            return Ok(false);
+        }
+        // A power cut tears at most one slot of a record that was ever written; two slots of zeroes never were.
+        let never_written = || fs_err::read(&path).map(|bytes| bytes.iter().all(|b| *b == 0)).map_err(unwritable);
+        Ok(record.expendable || never_written()?)
+    }
+
+    /// Where a file of `state/` is.
+    ///
+    /// # Errors
+    /// [`Kind::Drive`]: the folder or the file is a link, by which a crafted drive could make us write elsewhere.
+    pub fn state_path(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.root().join(names::STATE);
+        let path = folder.join(name);
+        for path in [&folder, &path] {
+            let is_link = fs_err::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
+            if is_link {
+                let what = format!("the drive's own files must not be links: {}", path.display());
+                return Err(Error::new(Kind::Drive, what).hint("replace the link by what it points to"));
+            }
+        }
+        Ok(path)
+    }
+
+    /// The newest content of a record; none if it was never written.
+    pub(super) fn read_record<T: DeserializeOwned>(&self, record: &Record) -> Result<Option<T>> {
+        let path = self.state_path(record.name)?;
+        match fs_err::metadata(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Ok(metadata) if metadata.len() < 2 * record.slot => return Ok(None),
+            // What is larger than we ever make it is not ours, and is not read.
+            Ok(metadata) if metadata.len() > 2 * record.slot => return Err(damaged(record, "its size is wrong", &path)),
+            _ => {}
+        }
+        let bytes = TwoSlot::peek(&path).map_err(|error| failed("read", record, error))?;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| damaged(record, &error.to_string(), &path))
+    }
+
+    /// Makes `content` the newest of a record; durable when this returns. Prepares the state first if need be.
+    pub(super) fn write_record<T: Serialize>(&self, record: &Record, content: &T) -> Result<()> {
+        let path = self.state_path(record.name)?;
+        if !path.exists() || self.must_be_remade(record)? {
+            self.prepare_state()?;
+        }
+        let bytes = serde_json::to_vec(content)
+            .map_err(|error| Error::new(Kind::Unexpected, format!("cannot write {}", record.what)).because(error))?;
+        let file = TwoSlot::open(&path).map_err(|error| failed("write", record, error))?;
+        file.write(&bytes).map_err(|error| failed("write", record, error))
+    }
+}
+
+fn failed(verb: &str, record: &Record, error: pocketvm_disk::error::Error) -> Error {
+    let hint = error.hint().unwrap_or("check that the drive is attached, has room, and is not write-protected");
+    Error::new(Kind::Drive, format!("cannot {verb} {}", record.what)).hint(hint).because(error)
+}
+
+fn unwritable(error: io::Error) -> Error {
+    let hint = match error.kind() {
+        io::ErrorKind::StorageFull => "free some room on the drive",
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => {
+            "make the drive writable: look for a write-protect switch, or mount it with write access"
+        }
+        _ => "check that the drive is attached and works",
+    };
+    Error::new(Kind::Drive, "cannot write to the drive").hint(hint).because(error)
+}
+
+/// A record that holds by its checksum, or claims to, and still makes no sense.
+pub(super) fn damaged(record: &Record, why: &str, path: &std::path::Path) -> Error {
+    let why: String = why.chars().filter(|c| !c.is_control()).take(200).collect();
+    Error::new(Kind::Drive, format!("{} makes no sense, {why}: {}", record.what, path.display()))
+        .safe("the disks on the drive are not affected")
+        .hint("check the drive with `pocketvm check`; a newer PocketVM may have written this file")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drive::tests::{drive_in, new_drive};
+
+    #[test]
+    fn preparing_twice_changes_nothing() {
+        let (folder, drive) = new_drive();
+        drive.prepare_state().unwrap();
+        drive.write_record(&SESSION, &"kept").unwrap();
+        let before = listing(&drive);
+        drive.prepare_state().unwrap();
+        assert_eq!(listing(&drive), before);
+        assert_eq!(drive.read_record::<String>(&SESSION).unwrap().as_deref(), Some("kept"));
+        drop(folder);
+    }
+
+    #[test]
+    fn a_record_never_changes_its_size_on_the_drive() {
+        let (_folder, drive) = new_drive();
+        drive.prepare_state().unwrap();
+        let before = listing(&drive);
+        drive.write_record(&SESSION, &"x".repeat(60_000)).unwrap();
+        drive.write_record(&SESSION, &"y").unwrap();
+        assert_eq!(listing(&drive), before);
+        let error = drive.write_record(&SESSION, &"x".repeat(70_000)).unwrap_err();
+        assert_eq!(error.kind, Kind::Drive);
+        assert_eq!(drive.read_record::<String>(&SESSION).unwrap().as_deref(), Some("y"));
+    }
+
+    #[test]
+    fn a_file_whose_making_was_interrupted_is_made_again() {
+        let (_folder, drive) = new_drive();
+        drive.prepare_state().unwrap();
+        let path = drive.state_path(names::SESSION).unwrap();
+        std::fs::write(&path, [0; 100]).unwrap();
+        assert_eq!(drive.read_record::<String>(&SESSION).unwrap(), None);
+        drive.prepare_state().unwrap();
+        drive.write_record(&SESSION, &"new").unwrap();
+        assert_eq!(drive.read_record::<String>(&SESSION).unwrap().as_deref(), Some("new"));
+    }
+
+    #[test]
+    fn only_a_record_of_no_worth_is_made_anew_when_it_is_damaged() {
+        let (_folder, drive) = new_drive();
+        for record in [SESSION, VERDICTS] {
+            drive.write_record(&record, &"old").unwrap();
+            std::fs::write(drive.state_path(record.name).unwrap(), vec![0x55; 2 * record.slot as usize]).unwrap();
+        }
+        assert!(drive.write_record(&SESSION, &"new").is_err());
+        drive.write_record(&VERDICTS, &"new").unwrap();
+        assert_eq!(drive.read_record::<String>(&VERDICTS).unwrap().as_deref(), Some("new"));
+    }
+
+    #[test]
+    fn what_is_not_ours_is_an_error_and_not_read_in_full() {
+        let (_folder, drive) = new_drive();
+        drive.prepare_state().unwrap();
+        let path = drive.state_path(names::SESSION).unwrap();
+        std::fs::File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        assert!(drive.read_record::<String>(&SESSION).unwrap_err().what.contains("its size is wrong"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_in_the_place_of_our_files_is_refused() {
+        let elsewhere = tempfile::tempdir().unwrap();
+        let (_folder, drive) = new_drive();
+        std::os::unix::fs::symlink(elsewhere.path(), drive.root().join(names::STATE)).unwrap();
+        let error = drive.prepare_state().unwrap_err();
+        assert!(error.what.starts_with("the drive's own files must not be links"), "{error}");
+        assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn reading_leaves_no_trace_on_a_drive_that_was_never_used() {
+        let folder = tempfile::tempdir().unwrap();
+        let drive = drive_in(folder.path());
+        assert_eq!(drive.read_record::<String>(&SESSION).unwrap(), None);
+        assert!(!drive.root().join(names::STATE).exists());
+    }
+
+    fn listing(drive: &Drive) -> Vec<(std::ffi::OsString, u64)> {
+        let entries = std::fs::read_dir(drive.root().join(names::STATE)).unwrap().map(Result::unwrap);
+        let mut all: Vec<_> = entries.map(|e| (e.file_name(), e.metadata().unwrap().len())).collect();
+        all.sort();
+        all
+    }
+}

@@ -1,0 +1,172 @@
+//! Files where the standard library leaves a difference between systems.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// Replaces a file on the PC as a whole: readers see the old content or the new one, also after a power cut.
+/// Not for the drive: a rename on FAT and exFAT is not power-safe.
+///
+/// # Errors
+/// The folder can't be written; the old file is untouched.
+pub fn overwrite_atomically(path: &Path, content: &[u8]) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(content)?;
+    file.as_file().sync_all()?;
+    persist(file, path)?;
+    flush_folder(folder)
+}
+
+#[cfg(unix)]
+fn persist(file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
+    file.persist(path).map(drop).map_err(|error| error.error)
+}
+
+/// Virus scanners open a new file for a moment, and nobody tells when they are done: a few tries, then give up.
+#[cfg(windows)]
+fn persist(mut file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
+    let mut pause = std::time::Duration::from_millis(10);
+    loop {
+        match file.persist(path) {
+            Ok(_) => return Ok(()),
+            Err(error) if error.error.kind() == io::ErrorKind::PermissionDenied && pause.as_millis() < 1000 => {
+                file = error.file;
+                std::thread::sleep(pause);
+                pause *= 2;
+            }
+            Err(error) => return Err(error.error),
+        }
+    }
+}
+
+/// Makes the names in a folder durable.
+///
+/// # Errors
+/// The folder can't be opened, or the device fails.
+#[cfg(unix)]
+pub fn flush_folder(folder: &Path) -> io::Result<()> {
+    match fs_err::File::open(folder)?.sync_all() {
+        // Some FUSE drivers have no such call; nothing more can be done there.
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
+        other => other,
+    }
+}
+
+/// Makes the names in a folder durable. Windows offers no such call; its file systems flush names with the file.
+///
+/// # Errors
+/// None on this system.
+#[cfg(windows)]
+pub fn flush_folder(_folder: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// The absolute path without links, in a form that other programs understand.
+///
+/// # Errors
+/// The path does not exist.
+#[cfg(unix)]
+pub fn canonical(path: &Path) -> io::Result<PathBuf> {
+    fs_err::canonicalize(path)
+}
+
+/// The absolute path without links, in a form that other programs understand: `C:\x`, not `\\?\C:\x`, which
+/// many of them refuse.
+///
+/// # Errors
+/// The path does not exist.
+#[cfg(windows)]
+pub fn canonical(path: &Path) -> io::Result<PathBuf> {
+    let path = fs_err::canonicalize(path)?;
+    let plain = path.to_str().and_then(|text| text.strip_prefix(r"\\?\")).filter(|text| {
+        text.len() < 260 && text.as_bytes().get(1) == Some(&b':')
+    });
+    Ok(plain.map(PathBuf::from).unwrap_or(path))
+}
+
+/// Bytes that a file takes on its disk: for a sparse file fewer than its length.
+///
+/// # Errors
+/// The file does not exist.
+#[cfg(unix)]
+pub fn allocated(path: &Path) -> io::Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    // In units of 512 bytes whatever the file system's block size (stat(3type)).
+    Ok(fs_err::metadata(path)?.blocks().saturating_mul(512))
+}
+
+/// Bytes that a file takes on its disk: for a sparse file fewer than its length.
+///
+/// # Errors
+/// The file does not exist.
+#[cfg(windows)]
+pub fn allocated(path: &Path) -> io::Result<u64> {
+    super::windows::allocated(path)
+}
+
+/// The number by which the file system knows a file, where there is such.
+///
+/// # Errors
+/// The file does not exist.
+#[cfg(unix)]
+pub fn number(path: &Path) -> io::Result<Option<u64>> {
+    use std::os::unix::fs::MetadataExt;
+    Ok(Some(fs_err::metadata(path)?.ino()))
+}
+
+/// The number by which the file system knows a file, where there is such.
+///
+/// # Errors
+/// The file does not exist.
+#[cfg(windows)]
+pub fn number(path: &Path) -> io::Result<Option<u64>> {
+    super::windows::file_number(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_and_nothing_else_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("session.json");
+        overwrite_atomically(&path, b"first, longer").unwrap();
+        overwrite_atomically(&path, b"second").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"second");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failed_replacement_leaves_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("taken");
+        std::fs::create_dir(&path).unwrap();
+        std::fs::write(path.join("inside"), "x").unwrap();
+        assert!(overwrite_atomically(&path, b"new").is_err());
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert!(path.join("inside").exists());
+    }
+
+    #[test]
+    fn a_hole_takes_no_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("sparse");
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(1 << 30).unwrap();
+        assert!(allocated(&path).unwrap() < 1 << 20);
+        std::fs::write(&path, vec![1; 1 << 20]).unwrap();
+        file.sync_all().unwrap();
+        assert!(allocated(&path).unwrap() >= 1 << 20);
+    }
+
+    #[test]
+    fn a_copy_has_another_number_than_its_original() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, other) = (folder.path().join("1"), folder.path().join("2"));
+        std::fs::write(&one, "x").unwrap();
+        std::fs::copy(&one, &other).unwrap();
+        assert_eq!(number(&one).unwrap(), number(&one).unwrap());
+        assert_ne!(number(&one).unwrap(), number(&other).unwrap());
+    }
+}
