@@ -1,0 +1,49 @@
+# PocketVM: everything a fresh Debian or Ubuntu machine needs to run it and to test it.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test lint check-format clippy deny doc unit-tests advisories
+
+# Build results live outside the clone, so that a fresh clone builds fast; the folder may vanish at any time.
+export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pocketvm/target
+export PATH := $(PATH):$(HOME)/.cargo/bin
+
+help: ## shows this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## installs what is missing for building, the demo and the tests (apt, cargo)
+	@scripts/setup.sh build demo test
+
+build: ## builds the program
+	@scripts/setup.sh build
+	cargo build --locked
+	@echo "built: $(CARGO_TARGET_DIR)/debug/pocketvm"
+
+demo: ## the main job: a drive with a real guest, run twice
+	@scripts/setup.sh build demo
+	@scripts/demo.sh
+
+test: setup lint unit-tests advisories ## passes every check and test, with real guests
+
+lint: check-format clippy deny doc ## format, clippy, dependencies, documentation
+
+check-format:
+	cargo fmt --all --check
+
+clippy:
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+
+deny:
+	cargo deny --locked check bans licenses sources
+
+# Last, so that a machine without a way to the advisory database says so in its last lines.
+advisories:
+	@if cargo deny --locked fetch db > /dev/null 2>&1; then cargo deny --locked check advisories; \
+	else echo "NOT RUN: security advisories: the RustSec database could not be fetched"; fi
+
+doc:
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+
+# The end-to-end tests mount loop devices and FUSE file systems: they need root.
+unit-tests:
+	@scripts/test.sh

@@ -1,0 +1,126 @@
+#!/usr/bin/env bash
+# Installs what building, the demo and the tests need, only what is missing, and says what it installs.
+#
+#   scripts/setup.sh [build] [demo] [test] [bench]     (default: build demo test)
+#
+# For Debian 12 or later and Ubuntu 22.04 or later. Needs root or sudo only when something is missing.
+set -euo pipefail
+
+say() { echo "setup: $*"; }
+die() { echo "setup: $*" >&2; exit 1; }
+PATH=$PATH:/usr/sbin:/sbin:$HOME/.cargo/bin
+
+[ $# -gt 0 ] || set -- build demo test
+
+# --- what is missing ------------------------------------------------------------------------------------------
+
+packages=()
+why=()
+# need WHAT-PROVES-IT PACKAGE…: a command, or a file when it starts with a slash.
+need() {
+    local proof=$1; shift
+    case $proof in
+        /*) [ ! -e "$proof" ] || return 0 ;;
+        *)  ! command -v "$proof" > /dev/null || return 0 ;;
+    esac
+    packages+=("$@"); why+=("$proof")
+}
+rust=no deny=no
+
+need_guest() {
+    # The guest has no shared libraries: a busybox linked against them is as good as none.
+    if ! command -v busybox > /dev/null || ldd "$(command -v busybox)" > /dev/null 2>&1; then
+        packages+=(busybox-static); why+=(busybox)
+    fi
+    need cpio cpio
+    need mcopy mtools
+    need mke2fs e2fsprogs
+    need perl perl-base
+    need strip binutils
+    need syslinux syslinux
+    need /usr/lib/syslinux/mbr/mbr.bin syslinux-common
+    need xz xz-utils
+    need zstd zstd
+}
+need_qemu() {
+    need qemu-system-x86_64 qemu-system-x86
+    need qemu-img qemu-utils
+}
+for group in "$@"; do
+    case $group in
+        build)
+            rust=yes
+            need cc gcc libc6-dev
+            ;;
+        demo)
+            need_qemu; need_guest
+            need mkfs.exfat exfatprogs
+            need mount.exfat-fuse exfat-fuse
+            ;;
+        test)
+            need_qemu; need_guest
+            need mkfs.exfat exfatprogs
+            need mount.exfat-fuse exfat-fuse
+            need mount util-linux
+            deny=yes
+            ;;
+        bench)
+            need_qemu; need_guest
+            ;;
+        *)  die "unknown group; the groups are build, demo, test and bench: $group" ;;
+    esac
+done
+
+# --- packages -------------------------------------------------------------------------------------------------
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"
+    elif command -v sudo > /dev/null; then sudo "$@"
+    else die "this needs root and there is no sudo; run as root: $*"; fi
+}
+apt_install() { as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" > /dev/null; }
+
+if [ ${#packages[@]} -gt 0 ]; then
+    command -v apt-get > /dev/null || die "only Debian and Ubuntu are handled; install what provides: ${why[*]}"
+    mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
+    say "installing with apt: ${packages[*]}"
+    as_root apt-get update -qq
+    # A qemu-utils from another suite (backports) breaks the suite's own qemu-system-x86: apt then removes it to
+    # install the emulator. The matching one follows in a second step, which is why the check comes again.
+    apt_install "${packages[@]}"
+    if ! command -v qemu-img > /dev/null && command -v qemu-system-x86_64 > /dev/null; then
+        say "installing with apt: qemu-utils (the one that matches qemu-system-x86)"
+        apt_install qemu-utils
+    fi
+    for proof in "${why[@]}"; do
+        case $proof in
+            /*) [ -e "$proof" ] || die "apt ended well, but this file is missing: $proof" ;;
+            *)  command -v "$proof" > /dev/null || die "apt ended well, but this command is missing: $proof" ;;
+        esac
+    done
+fi
+# The guest is made from kernel packages: apt must know them, even if nothing was to be installed.
+case " $* " in *" demo "* | *" test "* | *" bench "*)
+    if ! apt-cache show linux-image-amd64 > /dev/null 2>&1 && ! apt-cache show linux-image-generic > /dev/null 2>&1; then
+        say "fetching apt's package lists"
+        as_root apt-get update -qq
+    fi ;;
+esac
+
+# --- Rust -----------------------------------------------------------------------------------------------------
+
+if [ $rust = yes ]; then
+    command -v cargo > /dev/null \
+        || die "Rust is missing; install it as yourself (not as root) from https://rustup.rs, then run this again"
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' "$(dirname "${BASH_SOURCE[0]}")/../Cargo.toml" | head -n 1)
+    found=$(rustc --version | cut -d' ' -f2)
+    [ "$(printf '%s\n%s\n' "$wanted" "$found" | sort -V | head -n 1)" = "$wanted" ] \
+        || die "Rust $wanted or later is needed, this is $found; run: rustup update stable"
+fi
+if [ $deny = yes ] && ! command -v cargo-deny > /dev/null; then
+    say "building cargo-deny with cargo (about five minutes, once)"
+    # Outside the project's target folder, which nothing else should share.
+    env -u CARGO_TARGET_DIR cargo install --quiet --locked cargo-deny --version 0.18.9
+fi
+
+say "everything is there for: $*"
