@@ -1,0 +1,351 @@
+//! Child processes: started so that they do not share our fate, and known by more than a number.
+//!
+//! A process id is used again after its process ended. So a process is told by its id *and* its start, and is
+//! killed through a handle that was checked against both.
+
+use std::io::{self, Read};
+use std::path::Path;
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use process_wrap::std::{ChildWrapper, CommandWrap};
+use serde::{Deserialize, Serialize};
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
+/// Which process, for good: stays true or becomes false, but never means another one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The process id.
+    pub pid: u32,
+    /// When it started, in the finest words of the platform.
+    pub started: String,
+}
+
+impl Identity {
+    /// The process that has this id now.
+    pub fn of(pid: u32) -> Option<Self> {
+        platform::started(pid).map(|started| Identity { pid, started })
+    }
+
+    /// It has not ended.
+    pub fn is_alive(&self) -> bool {
+        Identity::of(self.pid).as_ref() == Some(self)
+    }
+}
+
+/// A hold on one process that can't slip to another one.
+pub struct Handle(platform::Handle);
+
+impl Handle {
+    /// A handle on `process`; `None` if it ended.
+    pub fn open(process: &Identity) -> Option<Self> {
+        platform::Handle::open(process).map(Handle)
+    }
+
+    /// Ends the process at once.
+    ///
+    /// # Errors
+    /// No permission. A process that ended already is no error.
+    pub fn kill(&self) -> io::Result<()> {
+        self.0.kill()
+    }
+
+    /// Returns when the process has ended, whoever started it.
+    pub fn wait(&self) {
+        self.0.wait();
+    }
+}
+
+/// Starts `command` so that Ctrl-C and the end of the launcher do not reach it on Unix, and so that it ends with the
+/// launcher on Windows, where nobody could take it over.
+///
+/// # Errors
+/// The program can't be started.
+pub fn start(command: Command) -> io::Result<Box<dyn ChildWrapper>> {
+    let mut command = CommandWrap::from(command);
+    platform::wrap(&mut command);
+    command.spawn()
+}
+
+/// Variables of the environment that a program with a window needs; all others stay with us.
+const ENVIRONMENT: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "LANGUAGE",
+    "LC_ALL",
+    "LC_CTYPE",
+    "LC_MESSAGES",
+    "TZ",
+    // Windows on screens and sound.
+    "DISPLAY",
+    "XAUTHORITY",
+    "WAYLAND_DISPLAY",
+    "XDG_RUNTIME_DIR",
+    "XDG_SESSION_TYPE",
+    "XDG_CURRENT_DESKTOP",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "PULSE_SERVER",
+    "PIPEWIRE_REMOTE",
+    // Windows does not load its own libraries without these.
+    "SystemRoot",
+    "windir",
+    "SystemDrive",
+    "ComSpec",
+    "USERPROFILE",
+    "APPDATA",
+    "LOCALAPPDATA",
+    "ProgramData",
+    "NUMBER_OF_PROCESSORS",
+    "PROCESSOR_ARCHITECTURE",
+];
+
+/// Gives `command` a clean environment; its temporary files go to `temporary`.
+pub fn clean_environment(command: &mut Command, temporary: &Path) {
+    command.env_clear();
+    for name in ENVIRONMENT {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    for name in ["TMPDIR", "TEMP", "TMP"] {
+        command.env(name, temporary);
+    }
+}
+
+/// What a short-lived program said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// How it ended; none if it had to be killed for taking too long.
+    pub status: Option<ExitStatus>,
+    /// Its stdout, cut at the limit, invalid UTF-8 replaced.
+    pub stdout: String,
+    /// Its stderr, likewise.
+    pub stderr: String,
+}
+
+/// Runs a short-lived program without input: at most `limit` bytes are kept of what it says on each of stdout and stderr,
+/// and it is killed after `patience`.
+///
+/// # Errors
+/// The program can't be started.
+pub fn ask(program: &Path, arguments: &[&str], limit: u64, patience: Duration) -> io::Result<Said> {
+    let deadline = Instant::now() + patience;
+    let mut command = Command::new(program);
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    clean_environment(&mut command, &std::env::temp_dir());
+    let mut child = start(command)?;
+    let stdout = read_in_background(child.stdout().take(), limit);
+    let stderr = read_in_background(child.stderr().take(), limit);
+    // Both streams end when the program does.
+    let mut texts =
+        [stdout, stderr].map(|text| text.recv_timeout(deadline.saturating_duration_since(Instant::now())));
+    let in_time = texts.iter().all(Result::is_ok);
+    if !in_time {
+        let _ = child.start_kill();
+    }
+    let status = child.wait()?;
+    let [stdout, stderr] = &mut texts;
+    Ok(Said {
+        status: in_time.then_some(status),
+        stdout: std::mem::replace(stdout, Ok(String::new())).unwrap_or_default(),
+        stderr: std::mem::replace(stderr, Ok(String::new())).unwrap_or_default(),
+    })
+}
+
+/// The text of a stream when it ends; what is over `limit` is read and dropped, so that the writer does not block.
+fn read_in_background(stream: Option<impl Read + Send + 'static>, limit: u64) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(mut stream) = stream {
+            // What came before an error is all there is.
+            let _ = stream.by_ref().take(limit).read_to_end(&mut bytes);
+            let _ = io::copy(&mut stream, &mut io::sink());
+        }
+        let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
+    });
+    receiver
+}
+
+/// Bytes of memory that the process `pid` holds; none if it ended.
+pub fn memory(pid: u32) -> Option<u64> {
+    let system = look_at(pid, ProcessRefreshKind::nothing().with_memory())?;
+    system.process(Pid::from_u32(pid)).map(sysinfo::Process::memory)
+}
+
+/// A view of the system that holds only the process `pid`.
+fn look_at(pid: u32, what: ProcessRefreshKind) -> Option<System> {
+    let mut system = System::new().ok()?;
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[Pid::from_u32(pid)]), true, what);
+    Some(system)
+}
+
+/// How a process ended, in words.
+#[cfg(not(unix))]
+pub fn describe(status: ExitStatus) -> String {
+    format!("it ended with {status}")
+}
+
+/// How a process ended, in words.
+#[cfg(unix)]
+pub fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt as _;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("it ended with code {code}"),
+        (None, Some(9)) => "it was killed (signal 9)".into(),
+        (None, Some(signal)) => format!("it crashed with signal {signal}"),
+        (None, None) => "it ended".into(),
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod platform {
+    use std::os::fd::OwnedFd;
+
+    use process_wrap::std::ProcessGroup;
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::process::{PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+    use super::*;
+
+    pub fn wrap(command: &mut CommandWrap) {
+        command.wrap(ProcessGroup::leader());
+    }
+
+    /// Clock ticks since the system's start (proc_pid_stat(5), field 22) and which start of the system that was. A
+    /// process that waits to be reaped has ended.
+    pub fn started(pid: u32) -> Option<String> {
+        let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // The second field is the program's name in brackets and may hold anything.
+        let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace();
+        let state = fields.next()?;
+        if matches!(state, "Z" | "X") {
+            return None;
+        }
+        let ticks = fields.nth(18)?;
+        let boot = fs_err::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(format!("{ticks} {}", boot.trim()))
+    }
+
+    pub struct Handle(OwnedFd);
+
+    impl Handle {
+        pub fn open(process: &Identity) -> Option<Self> {
+            let pid = rustix::process::Pid::from_raw(i32::try_from(process.pid).ok()?)?;
+            let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+            // Checked after the opening: now the number can't move to another process under us.
+            process.is_alive().then_some(Handle(handle))
+        }
+
+        pub fn kill(&self) -> io::Result<()> {
+            match pidfd_send_signal(&self.0, Signal::KILL) {
+                Err(error) if error != rustix::io::Errno::SRCH => Err(error.into()),
+                _ => Ok(()),
+            }
+        }
+
+        pub fn wait(&self) {
+            let mut ended = [PollFd::new(&self.0, PollFlags::IN)];
+            while let Err(rustix::io::Errno::INTR) = poll(&mut ended, None) {}
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod platform {
+    use super::*;
+
+    pub fn wrap(command: &mut CommandWrap) {
+        #[cfg(unix)]
+        command.wrap(process_wrap::std::ProcessGroup::leader());
+        #[cfg(windows)]
+        command.wrap(process_wrap::std::JobObject);
+    }
+
+    pub fn started(pid: u32) -> Option<String> {
+        let system = look_at(pid, ProcessRefreshKind::nothing())?;
+        let process = system.process(Pid::from_u32(pid))?;
+        (process.status() != sysinfo::ProcessStatus::Zombie).then(|| process.start_time().to_string())
+    }
+
+    pub struct Handle(Identity);
+
+    impl Handle {
+        pub fn open(process: &Identity) -> Option<Self> {
+            process.is_alive().then(|| Handle(process.clone()))
+        }
+
+        pub fn kill(&self) -> io::Result<()> {
+            let system = look_at(self.0.pid, ProcessRefreshKind::nothing());
+            match system.as_ref().and_then(|system| system.process(Pid::from_u32(self.0.pid))) {
+                Some(process) if process.start_time().to_string() == self.0.started && !process.kill() => {
+                    Err(io::ErrorKind::PermissionDenied.into())
+                }
+                _ => Ok(()),
+            }
+        }
+
+        /// These systems have no safe call that waits for a process of somebody else, so this looks twice a second. It
+        /// is only reached after the process closed its channel, which it does when it ends.
+        pub fn wait(&self) {
+            while self.0.is_alive() {
+                thread::sleep(Duration::from_millis(500));
+            }
+        }
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    fn sleeper() -> Box<dyn ChildWrapper> {
+        let mut command = Command::new("sleep");
+        command.arg("60").stdin(Stdio::null());
+        start(command).unwrap()
+    }
+
+    #[test]
+    fn a_process_is_killed_through_its_handle_and_known_to_have_ended() {
+        let mut child = sleeper();
+        let identity = Identity::of(child.id()).unwrap();
+        let handle = Handle::open(&identity).unwrap();
+        handle.kill().unwrap();
+        handle.wait();
+        assert!(!identity.is_alive(), "a process that waits to be reaped has ended");
+        assert_eq!(describe(child.wait().unwrap()), "it was killed (signal 9)");
+        handle.kill().unwrap();
+    }
+
+    #[test]
+    fn another_process_with_the_same_number_is_not_taken_for_it() {
+        let mut child = sleeper();
+        let mut identity = Identity::of(child.id()).unwrap();
+        identity.started.insert(0, '1');
+        assert!(!identity.is_alive());
+        assert!(Handle::open(&identity).is_none());
+        child.kill().unwrap();
+    }
+
+    #[test]
+    fn a_program_that_says_too_much_is_cut_and_one_that_takes_too_long_is_killed() {
+        let shell = Path::new("/bin/sh");
+        let said =
+            ask(shell, &["-c", "yes | head -c 100000; echo no >&2"], 10, Duration::from_secs(10)).unwrap();
+        assert_eq!((said.stdout.as_str(), said.stderr.as_str()), ("y\ny\ny\ny\ny\n", "no\n"));
+        let start = Instant::now();
+        let said = ask(shell, &["-c", "exec sleep 60"], 10, Duration::from_millis(100)).unwrap();
+        assert_eq!(said.status, None);
+        assert!(start.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn the_memory_of_a_process_is_known_while_it_lives() {
+        assert!(memory(std::process::id()).unwrap() > 100_000);
+    }
+}
