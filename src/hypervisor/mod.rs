@@ -43,6 +43,43 @@ pub struct Candidate {
     pub rejected: Option<Rejection>,
 }
 
+impl Candidate {
+    /// It can be started with at least one accelerator.
+    pub fn is_usable(&self) -> bool {
+        self.rejected.is_none() && self.accelerator().is_some()
+    }
+
+    /// The accelerator to use: the best one that is not rejected.
+    pub fn accelerator(&self) -> Option<&Accelerator> {
+        self.accelerators.iter().find(|accelerator| accelerator.rejected.is_none())
+    }
+}
+
+/// Where to look besides the PC's own places.
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// The drive's `runtime` folder (or the verified copy of it), with `<os>-<arch>/<hypervisor>/` inside.
+    pub carried: Option<PathBuf>,
+}
+
+/// Every hypervisor on this PC and on the drive that there is a door for, best first, each accelerator with its
+/// verdict. Verdicts of earlier proofs are looked up in `remembered`, new ones are added to it. Takes at most 3 s, a few
+/// tens of milliseconds when all is remembered. `say` is told what is being tried, in whole sentences without a full stop.
+pub fn detect(places: &Places, remembered: &mut Verdicts, say: &dyn Fn(&str)) -> Vec<Candidate> {
+    qemu::detect(places, remembered, say)
+}
+
+/// The door to `candidate`.
+///
+/// # Errors
+/// The candidate is rejected, or there is no door for it.
+pub fn open(candidate: Candidate) -> Result<Box<dyn Hypervisor>> {
+    match candidate.hypervisor.as_str() {
+        "qemu" => Ok(Box::new(qemu::Qemu::new(candidate)?)),
+        other => Err(crate::Error::new(crate::Kind::Hypervisor, format!("there is no door for {other}"))),
+    }
+}
+
 /// One accelerator of a candidate and the verdict on it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Accelerator {

@@ -1,1 +1,176 @@
 //! QEMU: the first door.
+//!
+//! [`detect()`] finds it and proves its accelerators; [`Qemu`] renders a template into checked arguments, starts the guest,
+//! and speaks QMP with it.
+
+use std::path::Path;
+use std::sync::OnceLock;
+
+use crate::hypervisor::{Candidate, Capabilities, Hypervisor, Machine, Rendered, Running};
+use crate::{Error, Kind, Result};
+
+mod accelerator;
+mod allowed;
+mod arguments;
+mod detect;
+mod disks;
+mod launch;
+pub mod probe;
+mod qmp;
+mod record;
+mod reopen;
+mod running;
+mod template;
+
+pub use detect::detect;
+
+/// The built-in template: used when the drive has none of its own.
+pub const TEMPLATE: &str = include_str!("../../../templates/qemu.yaml.hbs");
+
+/// Controllers that can pause the guest when a disk fails. NVMe can't: QEMU's device passes errors on to the guest.
+const CONTROLLERS: &[&str] = &["ahci", "virtio", "ide"];
+
+/// Kinds of windows, best first.
+const WINDOWS: &[&str] = &["gtk", "sdl", "cocoa"];
+
+/// The door to one QEMU.
+pub struct Qemu {
+    candidate: Candidate,
+    offers: OnceLock<Offers>,
+}
+
+/// What one QEMU program can do, as it says itself.
+#[derive(Debug, Clone, Default)]
+struct Offers {
+    /// Kinds of windows and other displays.
+    displays: Vec<String>,
+    /// It can give up system calls that it does not need.
+    sandbox: bool,
+}
+
+impl Qemu {
+    /// The door to `candidate`.
+    ///
+    /// # Errors
+    /// The candidate is rejected.
+    pub fn new(candidate: Candidate) -> Result<Self> {
+        if let Some(rejection) = &candidate.rejected {
+            let what = format!("{}: {}", rejection.reason, candidate.program.display());
+            let error = Error::new(Kind::Hypervisor, what);
+            return Err(match &rejection.fix {
+                Some(fix) => error.hint(fix),
+                None => error,
+            });
+        }
+        Ok(Qemu { candidate, offers: OnceLock::new() })
+    }
+
+    fn offers(&self) -> &Offers {
+        self.offers.get_or_init(|| {
+            let ask =
+                |arguments: &[&str]| detect::ask(&self.candidate.program, arguments).unwrap_or_default();
+            Offers {
+                displays: detect::parse_list(&ask(&["-display", "help"])),
+                sandbox: ask(&["-help"]).lines().any(|line| line.starts_with("-sandbox ")),
+            }
+        })
+    }
+
+    /// `none`, or the best window this QEMU has.
+    fn display(&self, machine: &Machine) -> Result<&'static str> {
+        if machine.headless {
+            return Ok("none");
+        }
+        let offered = &self.offers().displays;
+        WINDOWS.iter().copied().find(|kind| offered.iter().any(|offered| offered == kind)).ok_or_else(|| {
+            let what = format!("this QEMU can't open a window: {}", self.candidate.program.display());
+            Error::new(Kind::Hypervisor, what)
+                .hint("install the package qemu-system-gui, or run without a window (--headless)")
+        })
+    }
+
+    /// What no template can change.
+    fn fixed_arguments(&self) -> Vec<String> {
+        let mut arguments = vec!["-nodefaults", "-no-user-config", "-S"];
+        if self.offers().sandbox {
+            arguments.extend([
+                "-sandbox",
+                "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
+            ]);
+        }
+        // A panic ends the run, as what it is; otherwise a guest that reboots by itself would hide it.
+        arguments.extend(["-action", "panic=shutdown,shutdown=poweroff,reboot=reset"]);
+        arguments.extend(launch::channel_arguments());
+        arguments.into_iter().map(str::to_owned).collect()
+    }
+}
+
+impl Hypervisor for Qemu {
+    fn candidate(&self) -> &Candidate {
+        &self.candidate
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let adopt = crate::host::channel::RECONNECTS;
+        Capabilities { reopen_base: true, pause: true, adopt, discard: true }
+    }
+
+    fn render(&self, machine: &Machine, template: &str) -> Result<Rendered> {
+        check_machine(machine)?;
+        let settings = template::render(machine, template, self.display(machine)?)?;
+        allowed::check(&settings, machine)?;
+        let mut args = self.fixed_arguments();
+        args.extend(arguments::vector(&settings));
+        Ok(Rendered { program: self.candidate.program.clone(), args })
+    }
+
+    fn launch(&self, machine: &Machine, rendered: &Rendered) -> Result<Running> {
+        launch::launch(machine, rendered)
+    }
+
+    fn adopt(&self, scratch: &Path) -> Result<Option<Running>> {
+        launch::adopt(scratch)
+    }
+}
+
+/// What would otherwise fail later and in worse words.
+fn check_machine(machine: &Machine) -> Result<()> {
+    if machine.firmware != "bios" {
+        let what = format!(
+            "QEMU is only known to start this machine with the firmware bios, not {}",
+            machine.firmware
+        );
+        return Err(Error::new(Kind::Drive, what));
+    }
+    for (at, disk) in machine.disks.iter().enumerate() {
+        let name = &disk.name;
+        let short = (1..=16).contains(&name.len());
+        if !short || !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
+            return Err(Error::new(
+                Kind::Drive,
+                format!("a disk can't have this name: {}", allowed::shown(name)),
+            )
+            .hint("use 1 to 16 of a to z, 0 to 9 and -"));
+        }
+        if machine.disks[..at].iter().any(|earlier| earlier.name == *name) {
+            return Err(Error::new(Kind::Drive, format!("two disks have the name {name}")));
+        }
+        if !CONTROLLERS.contains(&disk.controller.as_str()) {
+            let what = format!(
+                "the disk {name} can't be attached safely, because the guest would not be paused when it fails: {}",
+                allowed::shown(&disk.controller)
+            );
+            return Err(Error::new(Kind::Drive, what).hint("use ahci, virtio or ide as its controller"));
+        }
+        if let Some(base) = &disk.base
+            && !matches!(base.format.as_str(), "qcow2" | "raw")
+        {
+            let what = format!(
+                "the base of the disk {name} has an unknown format: {}",
+                allowed::shown(&base.format)
+            );
+            return Err(Error::new(Kind::Drive, what));
+        }
+    }
+    Ok(())
+}

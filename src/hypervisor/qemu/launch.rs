@@ -1,0 +1,172 @@
+//! Starting QEMU, or finding one again that outlived its launcher.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::disks;
+use super::qmp::{Client, QmpError};
+use super::record::{BaseRecord, DiskRecord, Record};
+use super::running::{self, Process};
+use crate::host::channel::{self, Prepared, Side};
+use crate::host::child::{self, Handle, Identity};
+use crate::hypervisor::{Machine, Rendered, Running};
+use crate::{Error, Kind, Result};
+
+/// The control socket in scratch.
+const SOCKET: &str = "qmp.sock";
+
+/// What QEMU says on stderr goes here, in scratch.
+pub const LOG: &str = "qemu.log";
+
+/// QEMU opens its files and answers within this time; a slow stick is counted in.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// For a QEMU that runs already.
+const ADOPTION_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How QEMU is told to speak QMP.
+pub fn channel_arguments() -> &'static [&'static str] {
+    match channel::SIDE {
+        Side::ListeningStdin => &[
+            "-chardev",
+            "socket,id=pocketvm-qmp,fd=0,server=on,wait=off",
+            "-mon",
+            "chardev=pocketvm-qmp,mode=control",
+        ],
+        Side::Stdio => &["-qmp", "stdio"],
+    }
+}
+
+/// Starts QEMU and lets the guest run.
+pub fn launch(machine: &Machine, rendered: &Rendered) -> Result<Running> {
+    let scratch = &machine.scratch;
+    let cannot = |why: String| {
+        Error::new(Kind::Hypervisor, format!("QEMU can't be started: {}", rendered.program.display()))
+            .safe("the drive is unchanged")
+            .because(why)
+    };
+    let mut prepared = Prepared::new(scratch, SOCKET).map_err(|error| cannot(error.to_string()))?;
+    let (stdin, stdout) = prepared.stdio()?;
+    let log = fs_err::File::create(scratch.join(LOG))?.into_file();
+    let mut command = Command::new(&rendered.program);
+    command.args(&rendered.args).current_dir(scratch).stdin(stdin).stdout(stdout).stderr(Stdio::from(log));
+    child::clean_environment(&mut command, scratch);
+    let mut process = child::start(command).map_err(|error| cannot(error.to_string()))?;
+    let (stdin, stdout) = (process.stdin().take(), process.stdout().take());
+    let identity = Identity::of(process.id());
+    let start = move || {
+        let channel = prepared.connect(stdin, stdout).map_err(|_| QmpError::Closed)?;
+        let (client, events) = Client::connect(channel, PATIENCE)?;
+        Ok::<_, QmpError>((client, events))
+    };
+    let connected = start();
+    let (client, events, identity) = match (connected, identity) {
+        (Ok((client, events)), Some(identity)) => (client, events, identity),
+        (connected, _) => {
+            // It ended by itself, or hangs before its first word.
+            let _ = process.start_kill();
+            let ended = process.wait().map(child::describe).unwrap_or_default();
+            let said = last_words(scratch);
+            let why = connected.err().map_or(ended.clone(), |error| match error {
+                QmpError::Closed => ended,
+                silent => silent.to_string(),
+            });
+            return Err(cannot(if said.is_empty() { why } else { said }));
+        }
+    };
+    let record = Record { process: identity.clone(), disks: disk_records(machine, &rendered.args) };
+    let begin = || {
+        record.write(scratch)?;
+        client.execute("cont", json!({}), PATIENCE).map_err(|error| cannot(error.to_string()))
+    };
+    if let Err(error) = begin() {
+        let _ = process.start_kill();
+        let _ = process.wait();
+        return Err(error);
+    }
+    let handle = Handle::open(&identity);
+    Ok(running::attend(scratch, client, events, Process::Own { child: process, handle }, record))
+}
+
+/// Takes over a QEMU that still runs in `scratch`.
+pub fn adopt(scratch: &Path) -> Result<Option<Running>> {
+    let Some(record) = Record::read(scratch)? else { return Ok(None) };
+    let Some(handle) = Handle::open(&record.process) else { return Ok(None) };
+    let unreachable = |why: String| {
+        Error::new(
+            Kind::Hypervisor,
+            format!("a guest still runs but can't be reached (process {})", record.process.pid),
+        )
+        .safe("its changes are in scratch")
+        .hint("end the other launcher if one still runs; otherwise end that process")
+        .because(why)
+    };
+    let channel = match channel::connect(scratch, SOCKET) {
+        Ok(Some(channel)) => channel,
+        // It closed its socket: it is ending right now.
+        Ok(None) => return Ok(None),
+        Err(error) => return Err(unreachable(error.to_string())),
+    };
+    let (client, events) =
+        Client::connect(channel, ADOPTION_PATIENCE).map_err(|error| unreachable(error.to_string()))?;
+    is_ours(&client, &record).map_err(unreachable)?;
+    Ok(Some(running::attend(scratch, client, events, Process::Adopted { handle }, record)))
+}
+
+/// Who listens on the socket has our overlays open.
+fn is_ours(client: &Client, record: &Record) -> std::result::Result<(), String> {
+    let nodes = client
+        .execute("query-named-block-nodes", json!({ "flat": true }), ADOPTION_PATIENCE)
+        .map_err(|error| error.to_string())?;
+    let has =
+        |name: &str| nodes.as_array().is_some_and(|nodes| nodes.iter().any(|node| node["node-name"] == name));
+    match record.disks.keys().find(|disk| !has(&disks::overlay_node(disk))) {
+        Some(disk) => Err(format!("it has no disk {disk}")),
+        None => Ok(()),
+    }
+}
+
+fn disk_records(machine: &Machine, arguments: &[String]) -> std::collections::BTreeMap<String, DiskRecord> {
+    let record = |disk: &crate::hypervisor::MachineDisk| {
+        let base = disk.base.as_ref().map(|base| BaseRecord {
+            format: base.format.clone(),
+            node: disks::base_node(&disk.name),
+            file_node: disks::base_file_node(&disk.name),
+            reopened: 0,
+        });
+        (disk.name.clone(), DiskRecord { overlay: overlay_options(&disk.name, arguments), base })
+    };
+    machine.disks.iter().map(record).collect()
+}
+
+/// The overlay's node as it was given to QEMU.
+fn overlay_options(disk: &str, arguments: &[String]) -> Value {
+    let node = disks::overlay_node(disk);
+    arguments
+        .windows(2)
+        .filter(|pair| pair[0] == "-blockdev")
+        .filter_map(|pair| serde_json::from_str::<Value>(&pair[1]).ok())
+        .find(|options| options["node-name"] == node)
+        .unwrap_or_default()
+}
+
+/// The last lines of QEMU's log, on one line.
+pub fn last_words(scratch: &Path) -> String {
+    use std::io::{Read, Seek, SeekFrom};
+    const LENGTH: u64 = 2048;
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = fs_err::File::open(scratch.join(LOG))?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LENGTH)))?;
+        let mut text = Vec::new();
+        file.take(LENGTH).read_to_end(&mut text)?;
+        Ok(text)
+    };
+    let text = read().unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(3)..].join("; ")
+}

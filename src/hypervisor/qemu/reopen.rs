@@ -1,0 +1,67 @@
+//! Exchanging the base under a paused guest: the same generation, at another path.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::qmp::Client;
+use super::record::Record;
+use super::{disks, template};
+use crate::{Error, Kind, Result};
+
+/// A stick that was just plugged in is slow.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Opens the base of `disk` again at `path`: new nodes, the overlay moved onto them, the old nodes removed.
+///
+/// # Errors
+/// The disk has no base, or QEMU can't open the file; then the overlay is still on its old base.
+pub fn reopen_base(client: &Client, record: &mut Record, disk: &str, path: &Path) -> Result<()> {
+    let cannot = |why: String| {
+        Error::new(
+            Kind::Gone,
+            format!("the base of the disk {disk} can't be opened again: {}", path.display()),
+        )
+        .safe("the guest stays paused and its changes are on this PC")
+        .because(why)
+    };
+    let tell = |command: &str, arguments: Value| {
+        client.execute(command, arguments, PATIENCE).map_err(|error| cannot(error.to_string()))
+    };
+    let known = record.disks.get_mut(disk).ok_or_else(|| cannot("the guest has no such disk".into()))?;
+    let base = known.base.as_mut().ok_or_else(|| cannot("it has no base".into()))?;
+
+    let times = base.reopened + 1;
+    let node = format!("{}.{times}", disks::base_node(disk));
+    let file_node = format!("{}.{times}", disks::base_file_node(disk));
+    let mut file = json!({ "driver": "file", "filename": template::text(path)?, "read-only": true });
+    let mut format = disks::base_options(disk, &base.format);
+    file["node-name"] = file_node.clone().into();
+    format["node-name"] = node.clone().into();
+    format["file"] = file_node.clone().into();
+    let mut overlay = known.overlay.clone();
+    overlay["backing"] = node.clone().into();
+
+    tell("blockdev-add", file)?;
+    let moved = tell("blockdev-add", format)
+        .and_then(|_| tell("blockdev-reopen", json!({ "options": [overlay.clone()] })));
+    let remove = |names: [&str; 2]| {
+        for name in names {
+            // A node that is still in use stays; it costs one open file.
+            if let Err(error) = client.execute("blockdev-del", json!({ "node-name": name }), PATIENCE) {
+                tracing::debug!("{error}");
+            }
+        }
+    };
+    if let Err(error) = moved {
+        remove([&node, &file_node]);
+        return Err(error);
+    }
+    remove([&base.node, &base.file_node]);
+    base.node = node;
+    base.file_node = file_node;
+    base.reopened = times;
+    known.overlay = overlay;
+    Ok(())
+}
