@@ -37,6 +37,22 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All kinds, in the order of their exit codes.
+    pub const ALL: [Kind; 12] = [
+        Kind::Unexpected,
+        Kind::Usage,
+        Kind::Drive,
+        Kind::Busy,
+        Kind::Refused,
+        Kind::Leftover,
+        Kind::Hypervisor,
+        Kind::Unclean,
+        Kind::Merge,
+        Kind::Disk,
+        Kind::Gone,
+        Kind::Interrupted,
+    ];
+
     /// The process exit code, documented in `--help` and the man page.
     pub fn exit_code(self) -> u8 {
         match self {

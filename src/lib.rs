@@ -1,7 +1,7 @@
 //! PocketVM: a computer that lives on a USB stick.
 //!
 //! Modules are layers, and imports point downwards only:
-//! `cli` → `session` → `hypervisor`, `guest` → `drive`, `host` → the `pocketvm-disk` crate.
+//! `cli` → `session` → [`hypervisor`], [`guest`] → [`drive`], [`host`] → the `pocketvm-disk` crate.
 
 pub mod drive;
 pub mod error;
