@@ -1,0 +1,119 @@
+//! What a merge would do at most, without doing anything.
+
+use serde::Serialize;
+
+use super::alloc::Allocator;
+use super::{CommitFile, MergeDisk, OpenDisk, open_overlays};
+use crate::error::Result;
+use crate::qcow2::entry::Run;
+use crate::qcow2::header::Header;
+use crate::qcow2::image::{Image, Role, TableCache};
+use crate::root::Root;
+use crate::storage::{Access, Storage};
+
+/// What a merge would do at most.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Estimate {
+    /// Sum over the disks.
+    pub changed: u64,
+    /// Sum over the disks.
+    pub grows: u64,
+    /// In the order of the call.
+    pub disks: Vec<DiskEstimate>,
+}
+
+/// What a merge would do to one disk at most.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DiskEstimate {
+    /// The caller's name for it.
+    pub name: String,
+    /// Bytes of the overlay to deal with: the total that progress counts to.
+    pub changed: u64,
+    /// Bytes by which the base file may have to grow.
+    pub grows: u64,
+}
+
+/// Says what [`merge`](super::merge) would do with the same arguments.
+///
+/// # Errors
+/// An image can't be read.
+pub fn estimate(commit: &CommitFile, disks: &[MergeDisk]) -> Result<Estimate> {
+    estimate_images(commit, &open_overlays(disks)?)
+}
+
+fn estimate_images<R: Root, C: Storage, O: Storage>(
+    commit: &CommitFile<R, C>,
+    disks: &[OpenDisk<O>],
+) -> Result<Estimate> {
+    let history = commit.load()?;
+    let mut estimates = Vec::with_capacity(disks.len());
+    for disk in disks {
+        let base = Image::open(commit.root.open(&disk.base, Access::Read)?, Role::Base)?;
+        estimates.push(DiskEstimate {
+            name: disk.name.clone(),
+            changed: changed_bytes(&disk.overlay)?,
+            grows: growth(&base, &disk.overlay, &history.kept(&disk.base)?)?,
+        });
+    }
+    Ok(Estimate {
+        changed: estimates.iter().map(|disk| disk.changed).sum(),
+        grows: estimates.iter().map(|disk| disk.grows).sum(),
+        disks: estimates,
+    })
+}
+
+/// Calls `each` with every run of the overlay that does not come from its backing file.
+fn for_each_change<O: Storage>(overlay: &Image<O>, mut each: impl FnMut(u64, u64, Run)) -> Result<()> {
+    let mut cache = TableCache::default();
+    let coverage = overlay.header().l2_coverage();
+    let mut at = 0;
+    while let Some(start) = overlay.next_mapped(at) {
+        let end = (start - start % coverage + coverage).min(overlay.header().size);
+        overlay.runs(&mut cache, start, end, |from, to, run| {
+            if run != Run::Absent {
+                each(from, to, run);
+            }
+        })?;
+        at = end;
+    }
+    Ok(())
+}
+
+/// Bytes of the overlay that hold data or explicit zeroes.
+pub(super) fn changed_bytes<O: Storage>(overlay: &Image<O>) -> Result<u64> {
+    let mut bytes = 0;
+    for_each_change(overlay, |from, to, _| bytes += to - from)?;
+    Ok(bytes)
+}
+
+fn growth<S: Storage, O: Storage>(base: &Image<S>, overlay: &Image<O>, kept: &[Header]) -> Result<u64> {
+    let header = base.header();
+    let size = header.cluster_size();
+    let coverage = header.l2_coverage();
+    let (mut data, mut tables) = (0, 0);
+    let (mut next_cluster, mut next_table) = (0, 0);
+    for_each_change(overlay, |from, to, run| {
+        if !matches!(run, Run::Zero) {
+            let (first, end) = ((from / size).max(next_cluster), to.div_ceil(size));
+            data += end.saturating_sub(first);
+            next_cluster = next_cluster.max(end);
+        }
+        let (first, end) = ((from / coverage).max(next_table), to.div_ceil(coverage));
+        tables += end.saturating_sub(first);
+        next_table = next_table.max(end);
+    })?;
+    // One more of each for the cluster at the end of a base that grows.
+    let singles = data + tables + 2;
+    let file_clusters = base.file_len().div_ceil(size);
+    let l1_entries =
+        header.l1_entries_for(overlay.header().size).unwrap_or(header.l1_entries).max(header.l1_entries);
+    let l1 = (u64::from(l1_entries) * 8).div_ceil(size);
+    let mut blocks = 0;
+    for _ in 0..3 {
+        blocks = (file_clusters + singles + l1 + blocks + 2).div_ceil(header.refcounts_per_block());
+    }
+    let table = (blocks * 8).div_ceil(size).max(u64::from(header.refcount_table_clusters));
+    let free = Allocator::new(base.storage(), header, kept)?.free_before(file_clusters)?;
+    // The two tables need room in one piece, which the free clusters may not have.
+    Ok(((singles + blocks).saturating_sub(free) + l1 + table) * size)
+}

@@ -1,0 +1,206 @@
+//! Makes new generations live: one commit record, then the header blocks of all disks; and the way back from any
+//! interruption of that.
+
+use serde::Serialize;
+
+use super::CommitFile;
+use super::history::{Change, Flip, History, Kind};
+use crate::error::{Error, Result};
+use crate::generation::BaseState;
+use crate::qcow2::header::{BLOCK, Header};
+use crate::qcow2::image::{Image, Role, read_block};
+use crate::root::{BasePath, Root};
+use crate::storage::{Access, Storage};
+
+/// What [`recover`](super::recover) found and did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Recovery {
+    /// What was done.
+    pub outcome: Outcome,
+    /// The disks of the last flip and what they are at now.
+    pub disks: Vec<RecoveredDisk>,
+}
+
+/// What a recovery did, for all disks together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Nothing was to be done.
+    Clean,
+    /// The interrupted flip was finished: the disks are at the new generations.
+    Finished,
+    /// The interrupted flip was taken back: the disks are at the old generations.
+    Undone,
+    /// The last merge had been reported as done, but the device lost parts of it: the disks are back at the
+    /// generations before. The user must be told.
+    FellBack,
+}
+
+/// One disk after a recovery.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RecoveredDisk {
+    /// The caller's name for the disk.
+    pub name: String,
+    /// Where its base is.
+    pub base: BasePath,
+    /// Who wrote to it last, now.
+    pub state: BaseState,
+    /// Its header block was rewritten.
+    pub repaired: bool,
+}
+
+/// What the first 512 bytes of a base are, compared with a flip.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    From,
+    To,
+    /// Neither, because a write of ours was cut.
+    Torn,
+    /// Another program's header.
+    Foreign,
+}
+
+/// Compares a header block with the two that a flip knows.
+///
+/// A cut write leaves a mixture of the two, or garbage. Another program leaves a header that parses and does not
+/// have the fence: that is never written over.
+fn classify(block: &[u8; BLOCK], change: &Change) -> Found {
+    let (from, to) = (&change.from.header.0, &change.to.header.0);
+    if block == from {
+        return Found::From;
+    }
+    if block == to {
+        return Found::To;
+    }
+    let mixture = block.iter().zip(from).zip(to).all(|((byte, from), to)| byte == from || byte == to);
+    match Header::parse(block) {
+        Ok(header) if !mixture && !header.fenced() => Found::Foreign,
+        _ => Found::Torn,
+    }
+}
+
+/// Makes the flip's new generations live. `files` are the open bases, in the order of the flip's disks.
+pub(super) fn perform<R: Root, C: Storage>(
+    commit: &CommitFile<R, C>,
+    history: &mut History,
+    kind: Kind,
+    disks: Vec<Change>,
+    files: &[&R::File],
+) -> Result<()> {
+    for (change, file) in disks.iter().zip(files) {
+        if read_block(file)? != change.from.header.0 {
+            return Err(Error::InUse { image: file.name().to_owned() });
+        }
+    }
+    history.flip = Some(Flip { kind, pending: true, disks });
+    commit.save(history)?;
+    for (change, file) in history.flip.iter().flat_map(|flip| &flip.disks).zip(files) {
+        file.write_at(0, &change.to.header.0)?;
+    }
+    for file in files {
+        file.flush()?;
+    }
+    history.settle(commit.keep);
+    commit.save(history)
+}
+
+/// Which way a recovery goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Forward,
+    Back,
+}
+
+/// Brings every disk of the last flip to one side of it; see [`recover`](super::recover).
+pub(super) fn recover<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<Recovery> {
+    let mut history = commit.load()?;
+    let Some(flip) = history.flip.clone() else {
+        return Ok(Recovery { outcome: Outcome::Clean, disks: Vec::new() });
+    };
+    let mut files = Vec::with_capacity(flip.disks.len());
+    let mut found = Vec::with_capacity(flip.disks.len());
+    for change in &flip.disks {
+        let file = commit.root.open(&change.base, Access::Write)?;
+        file.forget_cache();
+        found.push(classify(&read_block(&file)?, change));
+        files.push(file);
+    }
+
+    let direction = decide(&flip, &files, &found)?;
+    let mut disks = Vec::with_capacity(flip.disks.len());
+    let mut foreign = Vec::new();
+    for ((change, file), found) in flip.disks.iter().zip(&files).zip(&found) {
+        let (wanted, point) = match direction {
+            Direction::Forward => (Found::To, &change.to),
+            Direction::Back => (Found::From, &change.from),
+        };
+        let repaired = *found != wanted && *found != Found::Foreign;
+        if repaired {
+            file.write_at(0, &point.header.0)?;
+            file.flush()?;
+        }
+        if *found == Found::Foreign {
+            foreign.push(change.base.clone());
+        }
+        let state = Image::open(file, Role::Base)?.state();
+        disks.push(RecoveredDisk { name: change.name.clone(), base: change.base.clone(), state, repaired });
+    }
+
+    let repaired = disks.iter().any(|disk| disk.repaired);
+    let outcome = match (direction, flip.pending) {
+        (Direction::Forward, true) => Outcome::Finished,
+        (Direction::Forward, false) if repaired => Outcome::Finished,
+        (Direction::Forward, false) => Outcome::Clean,
+        (Direction::Back, true) => Outcome::Undone,
+        (Direction::Back, false) => Outcome::FellBack,
+    };
+    let before = history.clone();
+    match direction {
+        Direction::Forward => history.settle(commit.keep),
+        Direction::Back => history.revert(),
+    }
+    if !foreign.is_empty() {
+        history.void(&foreign);
+        // The kept sides of the flip are void as well.
+        history.flip = None;
+    }
+    if history != before {
+        commit.save(&history)?;
+    }
+    Ok(Recovery { outcome, disks })
+}
+
+fn decide<S: Storage>(flip: &Flip, files: &[S], found: &[Found]) -> Result<Direction> {
+    if found.contains(&Found::Foreign) {
+        if !flip.pending {
+            return Ok(Direction::Forward);
+        }
+        // The others follow the disk that we can't change: forward only if that program had found it flipped.
+        for ((change, file), _) in
+            flip.disks.iter().zip(files).zip(found).filter(|(_, found)| **found == Found::Foreign)
+        {
+            let there = Header::parse(&read_block(file)?).map(|header| header.l1_offset).ok();
+            let (from, to) = (change.from.fields(&change.base)?, change.to.fields(&change.base)?);
+            if there != Some(to.l1_offset) || from.l1_offset == to.l1_offset {
+                return Ok(Direction::Back);
+            }
+        }
+    }
+    let mut all = [true, true];
+    for ((change, file), found) in flip.disks.iter().zip(files).zip(found) {
+        if *found == Found::Foreign {
+            continue;
+        }
+        let (from, to) = (change.from.fields(&change.base)?, change.to.fields(&change.base)?);
+        all[0] &= change.to.tables.holds(file, &to, &from)?;
+        all[1] &= change.from.tables.holds(file, &from, &to)?;
+    }
+    match all {
+        [true, _] => Ok(Direction::Forward),
+        [false, true] => Ok(Direction::Back),
+        [false, false] => Err(Error::Damaged {
+            what: "the device lost parts of both generations".to_owned(),
+            image: flip.disks.iter().map(|change| change.base.as_str()).collect::<Vec<_>>().join(", "),
+        }),
+    }
+}

@@ -1,0 +1,297 @@
+//! What the commit record says: the kept generations, and the flip that is under way or was the last.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::generation::GenerationId;
+use crate::merge::digest::TablesDigest;
+use crate::qcow2::header::{Header, HeaderBlock};
+use crate::qcow2::image::explain;
+use crate::root::BasePath;
+
+/// Version of the record's layout.
+const VERSION: u32 = 1;
+/// Disks of one machine; a record with more is not ours.
+pub const MAX_DISKS: usize = 64;
+
+/// The content of a commit record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct History {
+    version: u32,
+    /// Merges that can be undone or redone, oldest first.
+    pub steps: Vec<Step>,
+    /// How many of `steps` are in effect; those behind are undone.
+    pub position: usize,
+    /// The flip under way, or the last one.
+    pub flip: Option<Flip>,
+}
+
+/// One merge: every disk from one generation to the next.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    /// The disks that changed together.
+    pub disks: Vec<Change>,
+}
+
+/// What one disk goes through in a step or flip.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// The caller's name for the disk.
+    pub name: String,
+    /// Where its base is.
+    pub base: BasePath,
+    /// The generation before.
+    pub from: Point,
+    /// The generation after.
+    pub to: Point,
+}
+
+/// One generation of a base.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Point {
+    /// Its name; a base that was never stamped has none.
+    pub generation: Option<GenerationId>,
+    /// The header block that makes it live.
+    pub header: HeaderBlock,
+    /// Digest of the tables that it has and the other side of the change has not.
+    pub tables: TablesDigest,
+}
+
+/// Why headers are rewritten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A base gets its first generation, or one after a foreign writer.
+    Stamp,
+    /// A new generation becomes live.
+    Merge,
+    /// Back to the generation before.
+    Undo,
+    /// Forward again.
+    Redo,
+}
+
+/// Rewriting the header blocks of several bases as one step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Flip {
+    /// Why.
+    pub kind: Kind,
+    /// It was not seen to its end yet.
+    pub pending: bool,
+    /// What changes.
+    pub disks: Vec<Change>,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        History { version: VERSION, steps: Vec::new(), position: 0, flip: None }
+    }
+}
+
+impl Change {
+    /// The same way back.
+    pub fn reversed(&self) -> Self {
+        Change { from: self.to.clone(), to: self.from.clone(), ..self.clone() }
+    }
+}
+
+impl Point {
+    /// The fields of its header block.
+    ///
+    /// # Errors
+    /// The block is not one that we could have written.
+    pub fn fields(&self, base: &BasePath) -> Result<Header> {
+        Header::parse(&self.header.0).map_err(|problem| explain(problem, base.as_str()))
+    }
+}
+
+impl History {
+    /// Reads a record; an empty one is an empty history.
+    ///
+    /// # Errors
+    /// A clause that says what makes no sense.
+    pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.is_empty() {
+            return Ok(History::default());
+        }
+        let history: History = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+        if history.version != VERSION {
+            return Err(format!("its version {} is unknown here", history.version));
+        }
+        if history.position > history.steps.len() {
+            return Err("its position is beyond its steps".to_owned());
+        }
+        let groups =
+            history.steps.iter().map(|step| &step.disks).chain(history.flip.as_ref().map(|flip| &flip.disks));
+        for disks in groups {
+            let mut bases: Vec<&BasePath> = disks.iter().map(|change| &change.base).collect();
+            bases.sort();
+            bases.dedup();
+            if bases.len() != disks.len() || disks.is_empty() || disks.len() > MAX_DISKS {
+                return Err("a step names no disk, too many, or one twice".to_owned());
+            }
+        }
+        Ok(history)
+    }
+
+    /// The bytes of the record.
+    ///
+    /// # Errors
+    /// Never for a value of ours; serialisation has no other way to say so.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, String> {
+        serde_json::to_vec(self).map_err(|error| error.to_string())
+    }
+
+    /// The headers of all generations of `base` that must stay readable.
+    ///
+    /// # Errors
+    /// A kept header block is not one that we could have written.
+    pub fn kept(&self, base: &BasePath) -> Result<Vec<Header>> {
+        let mut blocks: Vec<&Point> = Vec::new();
+        let changes = self.steps.iter().flat_map(|step| &step.disks);
+        for change in changes.chain(self.flip.iter().flat_map(|flip| &flip.disks)) {
+            if change.base == *base {
+                for point in [&change.from, &change.to] {
+                    if !blocks.iter().any(|other| other.header == point.header) {
+                        blocks.push(point);
+                    }
+                }
+            }
+        }
+        blocks.into_iter().map(|point| point.fields(base)).collect()
+    }
+
+    /// Makes sure that no flip is half done.
+    ///
+    /// # Errors
+    /// [`Error::Unrecovered`]
+    pub fn ensure_settled(&self, file: &str) -> Result<()> {
+        match &self.flip {
+            Some(flip) if flip.pending => Err(Error::Unrecovered(file.to_owned())),
+            _ => Ok(()),
+        }
+    }
+
+    /// The flip reached its end: the steps follow. `keep` merges stay undoable.
+    pub fn settle(&mut self, keep: usize) {
+        let Some(flip) = &mut self.flip else { return };
+        if !std::mem::replace(&mut flip.pending, false) {
+            return;
+        }
+        match flip.kind {
+            Kind::Merge => {
+                self.steps.truncate(self.position);
+                self.steps.push(Step { disks: flip.disks.clone() });
+                let dropped = self.steps.len().saturating_sub(keep.max(1));
+                self.steps.drain(..dropped);
+                self.position = self.steps.len();
+            }
+            Kind::Undo => self.position = self.position.saturating_sub(1),
+            Kind::Redo => self.position = (self.position + 1).min(self.steps.len()),
+            Kind::Stamp => {
+                let bases: Vec<BasePath> = flip.disks.iter().map(|change| change.base.clone()).collect();
+                self.void(&bases);
+            }
+        }
+    }
+
+    /// The flip did not happen, or has been taken back.
+    pub fn revert(&mut self) {
+        let Some(flip) = self.flip.take() else { return };
+        if flip.pending {
+            return;
+        }
+        match flip.kind {
+            Kind::Merge => {
+                self.position = self.position.saturating_sub(1);
+                self.steps.truncate(self.position);
+            }
+            Kind::Undo => self.position = (self.position + 1).min(self.steps.len()),
+            Kind::Redo => self.position = self.position.saturating_sub(1),
+            Kind::Stamp => {}
+        }
+    }
+
+    /// Forgets every generation that can't be reached any more because another program wrote to `bases`.
+    pub fn void(&mut self, bases: &[BasePath]) {
+        let hit = |step: &Step| step.disks.iter().any(|change| bases.contains(&change.base));
+        // What was undone can't be redone, and what lies before a step that can't be undone can't be reached.
+        if self.steps.iter().skip(self.position).any(hit) {
+            self.steps.truncate(self.position);
+        }
+        let dropped =
+            self.steps[..self.position.min(self.steps.len())].iter().rposition(hit).map_or(0, |at| at + 1);
+        self.steps.drain(..dropped);
+        self.position -= dropped;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::merge::digest::Digest;
+    use crate::qcow2::header::BLOCK;
+
+    fn change(base: &str, from: u8, to: u8) -> Change {
+        let point = |tag: u8| Point {
+            generation: None,
+            header: HeaderBlock([tag; BLOCK]),
+            tables: Digest::new().finish(),
+        };
+        Change { name: base.to_owned(), base: BasePath::new(base).unwrap(), from: point(from), to: point(to) }
+    }
+
+    fn apply(history: &mut History, kind: Kind, disks: Vec<Change>, keep: usize) {
+        history.flip = Some(Flip { kind, pending: true, disks });
+        history.settle(keep);
+    }
+
+    #[test]
+    fn a_merge_after_an_undo_drops_the_redo_branch_and_old_steps() {
+        let mut history = History::default();
+        for at in 0..3 {
+            apply(&mut history, Kind::Merge, vec![change("a", at, at + 1)], 2);
+        }
+        assert_eq!((history.steps.len(), history.position), (2, 2));
+        apply(&mut history, Kind::Undo, vec![change("a", 3, 2)], 2);
+        assert_eq!((history.steps.len(), history.position), (2, 1));
+        apply(&mut history, Kind::Merge, vec![change("a", 2, 9)], 2);
+        assert_eq!((history.steps.len(), history.position), (2, 2));
+        assert_eq!(history.steps[1].disks[0].to.header.0[0], 9);
+        history.revert();
+        assert_eq!((history.steps.len(), history.position), (1, 1));
+    }
+
+    #[test]
+    fn a_foreign_write_forgets_what_can_not_be_reached_any_more() {
+        let mut history = History::default();
+        apply(&mut history, Kind::Merge, vec![change("a", 0, 1), change("b", 0, 1)], 9);
+        apply(&mut history, Kind::Merge, vec![change("a", 1, 2)], 9);
+        apply(&mut history, Kind::Merge, vec![change("b", 1, 2)], 9);
+        let mut other = history.clone();
+        history.void(&[BasePath::new("a").unwrap()]);
+        assert_eq!((history.steps.len(), history.position), (1, 1));
+        other.void(&[BasePath::new("c").unwrap()]);
+        assert_eq!((other.steps.len(), other.position), (3, 3));
+        other.position = 1;
+        other.void(&[BasePath::new("b").unwrap()]);
+        assert_eq!((other.steps.len(), other.position), (0, 0));
+    }
+
+    #[test]
+    fn a_record_reads_back_as_it_was_written() {
+        let mut history = History::default();
+        apply(&mut history, Kind::Merge, vec![change("ordner/ä.qcow2", 0, 1)], 1);
+        assert_eq!(History::parse(&history.to_bytes().unwrap()).unwrap(), history);
+        assert!(History::parse(b"{").is_err());
+        let text = String::from_utf8(history.to_bytes().unwrap()).unwrap();
+        assert!(History::parse(text.replace("\"version\":1", "\"version\":2").as_bytes()).is_err());
+        assert!(History::parse(text.replace("ordner/", "../").as_bytes()).is_err());
+        assert!(History::parse(text.replace("\"position\":1", "\"position\":7").as_bytes()).is_err());
+    }
+}

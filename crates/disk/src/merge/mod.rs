@@ -1,0 +1,283 @@
+//! The shadow merge: overlays become part of their bases, all disks in one atomic step. Why it can't tear is
+//! argued in `docs/merge.md`; the tests name its invariants.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+mod alloc;
+mod counts;
+mod digest;
+mod estimate;
+mod flip;
+mod history;
+mod shadow;
+mod stamp;
+mod travel;
+mod writer;
+
+pub use estimate::{DiskEstimate, Estimate, estimate};
+pub use flip::{Outcome, RecoveredDisk, Recovery};
+pub use shadow::Amounts;
+pub use stamp::stamp;
+pub use travel::{HistoryDisk, HistoryStep, history, redo, undo};
+
+use crate::error::{Error, Result};
+use crate::generation::{BaseState, GenerationId};
+use crate::qcow2::header::HeaderBlock;
+use crate::qcow2::image::{Image, Role};
+use crate::record::TwoSlot;
+use crate::root::{BasePath, Folder, Root};
+use crate::storage::{Access, FileStorage, Storage};
+use digest::TablesDigest;
+use history::{Change, History, Kind, MAX_DISKS, Point};
+use shadow::{Meter, Shadow};
+
+/// Bytes of each slot of a commit record: room for hundreds of kept generations.
+const SLOT_SIZE: u64 = 256 * 1024;
+
+/// The commit record of a drive, open and held: what makes several header blocks change as one.
+#[derive(Debug)]
+pub struct CommitFile<R = Folder, C = FileStorage> {
+    slots: TwoSlot<C>,
+    root: R,
+    keep: usize,
+}
+
+impl CommitFile {
+    /// Makes a new, preallocated commit record.
+    ///
+    /// # Errors
+    /// It exists already, or there is no room.
+    pub fn create(path: &Path) -> Result<()> {
+        TwoSlot::create(path, SLOT_SIZE).map(|_| ())
+    }
+
+    /// Opens the commit record at `path`; the bases it names lie below `root`. Held until it is dropped.
+    ///
+    /// # Errors
+    /// Another program holds it, or it is not a commit record.
+    pub fn open(path: &Path, root: &Path) -> Result<Self> {
+        Ok(CommitFile::new(TwoSlot::open(path)?, Folder::new(root)))
+    }
+}
+
+impl<R: Root, C: Storage> CommitFile<R, C> {
+    /// A commit record on any storage.
+    pub fn new(slots: TwoSlot<C>, root: R) -> Self {
+        CommitFile { slots, root, keep: 1 }
+    }
+
+    /// How many merges stay undoable, at least one (the default). More keep more of the drive's room.
+    #[must_use]
+    pub fn keeping(mut self, merges: usize) -> Self {
+        self.keep = merges.clamp(1, 64);
+        self
+    }
+
+    fn load(&self) -> Result<History> {
+        History::parse(&self.slots.read()?)
+            .map_err(|what| Error::BadRecord { what, file: self.slots.name().to_owned() })
+    }
+
+    fn save(&self, history: &History) -> Result<()> {
+        let bytes = history
+            .to_bytes()
+            .map_err(|what| Error::BadRecord { what, file: self.slots.name().to_owned() })?;
+        self.slots.write(&bytes)
+    }
+}
+
+/// Hears how far a merge is, and may stop it.
+pub trait Progress {
+    /// `done` of `total` bytes of the overlays are dealt with. Called often.
+    fn advance(&self, done: u64, total: u64);
+    /// Whether to stop. Asked often; the bases stay as they are.
+    fn is_cancelled(&self) -> bool;
+}
+
+/// Nobody listens.
+impl Progress for () {
+    fn advance(&self, _done: u64, _total: u64) {}
+
+    fn is_cancelled(&self) -> bool {
+        false
+    }
+}
+
+/// One disk to merge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MergeDisk {
+    /// The caller's name for it; stored in the record.
+    pub name: String,
+    /// The base, relative to the commit record's root.
+    pub base: String,
+    /// The overlay. Its own backing file name is not looked at.
+    pub overlay: PathBuf,
+    /// The generation that the overlay was made from.
+    pub expected: GenerationId,
+    /// The generation that the base gets.
+    pub next: GenerationId,
+}
+
+/// What a merge did.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Merged {
+    /// In the order of the call.
+    pub disks: Vec<MergedDisk>,
+}
+
+/// What a merge did to one disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MergedDisk {
+    /// The caller's name for it.
+    pub name: String,
+    /// The generation before.
+    pub from: GenerationId,
+    /// The generation now.
+    pub to: GenerationId,
+    /// How much.
+    #[serde(flatten)]
+    pub amounts: Amounts,
+}
+
+/// One disk with its overlay open.
+#[derive(Debug)]
+pub struct OpenDisk<O> {
+    /// As in [`MergeDisk`].
+    pub name: String,
+    /// As in [`MergeDisk`].
+    pub base: BasePath,
+    /// The overlay.
+    pub overlay: Image<O>,
+    /// As in [`MergeDisk`].
+    pub expected: GenerationId,
+    /// As in [`MergeDisk`].
+    pub next: GenerationId,
+}
+
+/// Merges overlays into their bases, all disks as one step.
+///
+/// # Errors
+/// Whatever fails, each base is at its old generation, or (after an error while the headers are flipped)
+/// [`recover`] brings all of them to the same side.
+pub fn merge(commit: &CommitFile, disks: &[MergeDisk], progress: &dyn Progress) -> Result<Merged> {
+    merge_images(commit, open_overlays(disks)?, progress)
+}
+
+fn open_overlays(disks: &[MergeDisk]) -> Result<Vec<OpenDisk<FileStorage>>> {
+    disks
+        .iter()
+        .map(|disk| {
+            Ok(OpenDisk {
+                name: disk.name.clone(),
+                base: BasePath::new(&disk.base)?,
+                overlay: Image::open(FileStorage::open(&disk.overlay, Access::ReadStable)?, Role::Overlay)?,
+                expected: disk.expected,
+                next: disk.next,
+            })
+        })
+        .collect()
+}
+
+/// As [`merge`], on any storage.
+///
+/// # Errors
+/// As [`merge`].
+pub fn merge_images<R: Root, C: Storage, O: Storage>(
+    commit: &CommitFile<R, C>,
+    disks: Vec<OpenDisk<O>>,
+    progress: &dyn Progress,
+) -> Result<Merged> {
+    let mut history = commit.load()?;
+    history.ensure_settled(commit.slots.name())?;
+    ensure_distinct(&disks)?;
+    let bases = disks.iter().map(|disk| open_base(commit, disk)).collect::<Result<Vec<_>>>()?;
+
+    let mut total = 0;
+    for disk in &disks {
+        total += estimate::changed_bytes(&disk.overlay)?;
+    }
+    let mut meter = Meter::new(progress, total);
+    let mut shadows = Vec::with_capacity(disks.len());
+    for (disk, base) in disks.iter().zip(&bases) {
+        shadows.push(shadow::write(base, &disk.overlay, &history.kept(&disk.base)?, disk.next, &mut meter)?);
+    }
+    for base in &bases {
+        base.storage().flush()?;
+        base.storage().forget_cache();
+    }
+    let mut changes = Vec::with_capacity(disks.len());
+    for ((disk, base), shadow) in disks.iter().zip(&bases).zip(&shadows) {
+        meter.check()?;
+        changes.push(verified_change(disk, base, shadow)?);
+    }
+    let files: Vec<&R::File> = bases.iter().map(Image::storage).collect();
+    flip::perform(commit, &mut history, Kind::Merge, changes, &files)?;
+    let disks = disks
+        .into_iter()
+        .zip(shadows)
+        .map(|(disk, shadow)| MergedDisk {
+            name: disk.name,
+            from: disk.expected,
+            to: disk.next,
+            amounts: shadow.amounts,
+        })
+        .collect();
+    Ok(Merged { disks })
+}
+
+fn ensure_distinct<O>(disks: &[OpenDisk<O>]) -> Result<()> {
+    let mut bases: Vec<&BasePath> = disks.iter().map(|disk| &disk.base).collect();
+    bases.sort();
+    bases.dedup();
+    if disks.is_empty() || bases.len() != disks.len() || disks.len() > MAX_DISKS {
+        return Err(Error::Input("a merge needs at least one disk, and each only once".to_owned()));
+    }
+    if disks.iter().any(|disk| disk.expected == disk.next) {
+        return Err(Error::Input("a merge needs a new generation for each disk".to_owned()));
+    }
+    Ok(())
+}
+
+fn open_base<R: Root, C: Storage, O>(
+    commit: &CommitFile<R, C>,
+    disk: &OpenDisk<O>,
+) -> Result<Image<R::File>> {
+    let base = Image::open(commit.root.open(&disk.base, Access::Write)?, Role::Base)?;
+    let image = base.storage().name().to_owned();
+    match base.state() {
+        BaseState::At { generation } if generation == disk.expected => Ok(base),
+        BaseState::Foreign { last } => Err(Error::ForeignWriter { last, image }),
+        state => Err(Error::WrongGeneration { expected: disk.expected, found: state.to_string(), image }),
+    }
+}
+
+/// Reads the new tables back from the storage and makes the record's entry.
+fn verified_change<S: Storage, O>(disk: &OpenDisk<O>, base: &Image<S>, shadow: &Shadow) -> Result<Change> {
+    let tables = shadow.digest.finish();
+    if !tables.holds(base.storage(), &shadow.header, base.header())? {
+        return Err(Error::NotKept { image: base.storage().name().to_owned() });
+    }
+    Ok(Change {
+        name: disk.name.clone(),
+        base: disk.base.clone(),
+        from: Point {
+            generation: Some(disk.expected),
+            header: HeaderBlock(*base.block()),
+            tables: TablesDigest::read(base.storage(), base.header(), &shadow.header)?,
+        },
+        to: Point { generation: Some(disk.next), header: HeaderBlock(shadow.block), tables },
+    })
+}
+
+/// After any interruption: brings all disks of the last merge to its old or all to its new generation.
+///
+/// Idempotent; to be called before anything else is done with a drive. Verifies that the device kept the last
+/// merge, and falls back to the generation before if not ([`Outcome::FellBack`]).
+///
+/// # Errors
+/// A base can't be opened; the device lost parts of both generations.
+pub fn recover<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<Recovery> {
+    flip::recover(commit)
+}

@@ -1,0 +1,121 @@
+//! The folder that bases are named in, so that a drive works wherever it is mounted.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Error, Result};
+use crate::storage::{Access, FileStorage, Storage};
+
+/// The longest relative path, in bytes: enough for any drive, little enough for a record.
+const MAX_PATH: usize = 1023;
+
+/// A path below a root: components joined by `/`, none of them `.`, `..`, a drive letter or empty.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct BasePath(String);
+
+impl BasePath {
+    /// Checks the text of a path.
+    ///
+    /// # Errors
+    /// [`Error::BadPath`] for anything that could lead out of the root on any operating system.
+    pub fn new(text: &str) -> Result<Self> {
+        let plain =
+            |part: &str| !part.is_empty() && part != "." && part != ".." && !part.contains(['\\', ':', '\0']);
+        if text.len() > MAX_PATH || !text.split('/').all(plain) {
+            return Err(Error::BadPath(text.chars().take(MAX_PATH).collect()));
+        }
+        Ok(BasePath(text.to_owned()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for BasePath {
+    type Error = Error;
+
+    fn try_from(text: String) -> Result<Self> {
+        BasePath::new(&text)
+    }
+}
+
+impl From<BasePath> for String {
+    fn from(path: BasePath) -> String {
+        path.0
+    }
+}
+
+impl fmt::Display for BasePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Opens bases by their relative path.
+pub trait Root {
+    /// What an open base is.
+    type File: Storage;
+    /// Opens the base.
+    ///
+    /// # Errors
+    /// It can't be opened, lies outside of the root, or is locked.
+    fn open(&self, path: &BasePath, access: Access) -> Result<Self::File>;
+}
+
+/// A folder as root.
+#[derive(Debug, Clone)]
+pub struct Folder(PathBuf);
+
+impl Folder {
+    /// The folder at `path`.
+    pub fn new(path: &Path) -> Self {
+        Folder(path.to_path_buf())
+    }
+}
+
+impl Root for Folder {
+    type File = FileStorage;
+
+    fn open(&self, path: &BasePath, access: Access) -> Result<FileStorage> {
+        let mut full = self.0.clone();
+        full.extend(path.as_str().split('/'));
+        // A link on a found stick could name any file of this PC.
+        let real = fs_err::canonicalize(&full)?;
+        if !real.starts_with(fs_err::canonicalize(&self.0)?) {
+            return Err(Error::BadPath(path.as_str().to_owned()));
+        }
+        FileStorage::open(&real, access)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_that_could_leave_the_root_is_refused() {
+        for text in ["", "/a", "a//b", "../a", "a/..", "./a", "C:a", "a\\b", "a\0", "a/", &"x".repeat(2000)] {
+            assert!(BasePath::new(text).is_err(), "{text:?}");
+        }
+        for text in ["a", "a/b c/ü.qcow2", "..a/b.."] {
+            assert!(BasePath::new(text).is_ok(), "{text:?}");
+        }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_that_leads_out_of_the_root_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        std::fs::write(dir.path().join("secret"), "x").unwrap();
+        std::os::unix::fs::symlink("../secret", root.join("base")).unwrap();
+        let opened = Folder::new(&root).open(&BasePath::new("base").unwrap(), Access::Read);
+        assert!(matches!(opened, Err(Error::BadPath(_))));
+    }
+}

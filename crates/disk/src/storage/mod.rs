@@ -1,0 +1,89 @@
+//! Where images and records lie: a file, or memory that remembers every write and flush.
+
+use std::io;
+
+mod file;
+mod lock;
+pub mod memory;
+
+pub use file::{Access, FileStorage};
+
+/// A run of bytes that can be read, written and made durable. Usable from several threads.
+///
+/// Errors name the file. Reading past the end is an error ([`io::ErrorKind::UnexpectedEof`]); writing past it
+/// extends the storage with zeroes in between.
+pub trait Storage: Send + Sync {
+    /// Where it is, for messages.
+    fn name(&self) -> &str;
+    /// Fills `buf` from `offset` (bytes).
+    ///
+    /// # Errors
+    /// The storage ends earlier, or the device fails.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()>;
+    /// Writes all of `data` at `offset` (bytes).
+    ///
+    /// # Errors
+    /// No room, or the device fails.
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()>;
+    /// Makes everything written so far durable.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn flush(&self) -> io::Result<()>;
+    /// Length in bytes.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn len(&self) -> io::Result<u64>;
+    /// Cuts or extends (with zeroes) to `len` bytes.
+    ///
+    /// # Errors
+    /// No room, or the device fails.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Asks that the next reads come from the device and not from a cache. Advice only.
+    fn forget_cache(&self);
+
+    /// Whether it holds no byte.
+    ///
+    /// # Errors
+    /// As [`Storage::len`].
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+}
+
+impl<S: Storage + ?Sized> Storage for &S {
+    fn name(&self) -> &str {
+        (**self).name()
+    }
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        (**self).read_at(offset, buf)
+    }
+    fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        (**self).write_at(offset, data)
+    }
+    fn flush(&self) -> io::Result<()> {
+        (**self).flush()
+    }
+    fn len(&self) -> io::Result<u64> {
+        (**self).len()
+    }
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        (**self).set_len(len)
+    }
+    fn forget_cache(&self) {
+        (**self).forget_cache();
+    }
+}
+
+/// Reads what exists of `offset..offset + buf.len()` and fills the rest with zeroes: the last cluster of an
+/// image file may be cut off at its last used byte.
+pub(crate) fn read_padded<S: Storage>(storage: &S, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+    let there = storage.len()?.saturating_sub(offset).min(buf.len() as u64) as usize;
+    let (head, tail) = buf.split_at_mut(there);
+    if !head.is_empty() {
+        storage.read_at(offset, head)?;
+    }
+    tail.fill(0);
+    Ok(())
+}
