@@ -44,10 +44,8 @@ fn choose_among(
     }
     let mut drives = attached();
     match drives.len() {
-        0 => {
-            Err(Error::new(Kind::Drive, "no drive is attached")
-                .hint("attach the drive, or name its folder on the command line"))
-        }
+        0 => Err(Error::new(Kind::Drive, "no drive is attached")
+            .hint("attach the drive, or name its folder on the command line")),
         1 => Ok(drives.remove(0)),
         _ => {
             let list: Vec<String> = drives.iter().map(|drive| drive.display().to_string()).collect();

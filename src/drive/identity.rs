@@ -69,7 +69,10 @@ impl Identity {
         let is_new = identity.origin != Origin::Known;
         if is_new || known.as_ref().is_some_and(|known| known.marks != marks) {
             let made = known.filter(|_| !is_new).map_or_else(Timestamp::now, |known| known.made);
-            drive.write_record(&state::IDENTITY, &Content { version: VERSION, id: identity.id, made, marks })?;
+            drive.write_record(
+                &state::IDENTITY,
+                &Content { version: VERSION, id: identity.id, made, marks },
+            )?;
         }
         Ok(identity)
     }
@@ -146,7 +149,11 @@ mod tests {
     fn another_mount_point_or_system_changes_nothing() {
         // No kind in common, or the common ones equal.
         let known = content(&[("file-system-id", "AB12-34CD"), ("linux-device-serial", "1")]);
-        for found in [&[][..], &[("macos-volume-id", "x")], &[("file-system-id", "AB12-34CD"), ("windows-serial", "y")]] {
+        for found in [
+            &[][..],
+            &[("macos-volume-id", "x")],
+            &[("file-system-id", "AB12-34CD"), ("windows-serial", "y")],
+        ] {
             let (identity, learned) = decide(Some(&known), marks(found));
             assert_eq!(identity, Identity { id: known.id, origin: Origin::Known });
             assert_eq!(learned["linux-device-serial"], "1");

@@ -72,7 +72,9 @@ impl Drive {
         };
         // A shared lock is enough to see whether there is an exclusive one, and disturbs no other looker.
         match file.try_lock_shared() {
-            Err(TryLockError::WouldBlock) => Ok(Some(self.read_record(&state::HOLDER)?.unwrap_or(Holder::UNKNOWN))),
+            Err(TryLockError::WouldBlock) => {
+                Ok(Some(self.read_record(&state::HOLDER)?.unwrap_or(Holder::UNKNOWN)))
+            }
             _ => Ok(None),
         }
     }

@@ -242,7 +242,9 @@ impl Manifest {
     /// [`Kind::Drive`], one sentence with line and column, and a hint.
     pub fn read(path: &Path) -> Result<Manifest> {
         let unreadable = |error: std::io::Error| {
-            Error::new(Kind::Drive, "cannot read the manifest").hint("check that the drive is attached").because(error)
+            Error::new(Kind::Drive, "cannot read the manifest")
+                .hint("check that the drive is attached")
+                .because(error)
         };
         // A pipe or device of that name would block or never end; nothing but a file is opened.
         if !fs_err::metadata(path).map_err(unreadable)?.is_file() {

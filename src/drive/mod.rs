@@ -65,7 +65,8 @@ impl Drive {
         let real = file::canonical(&named).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
                 let what = format!("a file that the manifest names is not on the drive: {path}");
-                Error::new(Kind::Drive, what).hint("correct the path in the manifest, or copy the file to the drive")
+                Error::new(Kind::Drive, what)
+                    .hint("correct the path in the manifest, or copy the file to the drive")
             }
             _ => Error::new(Kind::Drive, "cannot open a file on the drive").because(error),
         })?;
@@ -74,7 +75,10 @@ impl Drive {
             return Err(Error::new(Kind::Drive, what).hint("replace the link by the file it points to"));
         }
         if !fs_err::metadata(&real)?.is_file() {
-            return Err(Error::new(Kind::Drive, format!("the manifest names something that is not a file: {path}")));
+            return Err(Error::new(
+                Kind::Drive,
+                format!("the manifest names something that is not a file: {path}"),
+            ));
         }
         Ok(real)
     }

@@ -111,7 +111,10 @@ impl Drive {
     /// [`Kind::Drive`](crate::Kind::Drive): the drive can't be written; the record before is still there.
     pub fn write_session(&self, session: &SessionRecord) -> Result<()> {
         let last = self.read_last_session().unwrap_or_default();
-        self.write_record(&state::SESSION, &Content { version: VERSION, session: Some(session.clone()), last })
+        self.write_record(
+            &state::SESSION,
+            &Content { version: VERSION, session: Some(session.clone()), last },
+        )
     }
 
     /// Records that the drive is clean; durable when this returns. Without `last`, the summary before stays.
@@ -141,7 +144,8 @@ impl Content {
         if self.version != VERSION {
             return Some(format!("it has version {}", self.version));
         }
-        let is_name = |text: &str| !text.is_empty() && text.len() <= 256 && !text.chars().any(char::is_control);
+        let is_name =
+            |text: &str| !text.is_empty() && text.len() <= 256 && !text.chars().any(char::is_control);
         let is_path = |text: &str| !text.is_empty() && text.len() <= 4096 && !text.contains('\0');
         if let Some(last) = &self.last
             && !is_name(&last.host_name)
@@ -158,7 +162,8 @@ impl Content {
         if session.disks.len() > MAX_DISKS {
             return Some("it has too many disks".to_owned());
         }
-        let is_generation = |text: &str| text.len() <= 64 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+        let is_generation =
+            |text: &str| text.len() <= 64 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
         for (index, disk) in session.disks.iter().enumerate() {
             if super::manifest::DiskName::parse(&disk.name).is_err() {
                 return Some(format!("disk {index} has no valid name"));
@@ -223,7 +228,11 @@ mod tests {
         assert_eq!(drive.read_session().unwrap(), None);
         assert_eq!(drive.read_last_session().unwrap(), Some(last.clone()));
         drive.write_session(&record()).unwrap();
-        assert_eq!(drive.read_last_session().unwrap(), Some(last), "a new session keeps the summary of the last");
+        assert_eq!(
+            drive.read_last_session().unwrap(),
+            Some(last),
+            "a new session keeps the summary of the last"
+        );
     }
 
     #[test]

@@ -85,7 +85,8 @@ impl Drive {
             return Ok(false);
         }
         // A power cut tears at most one slot of a record that was ever written; two slots of zeroes never were.
-        let never_written = || fs_err::read(&path).map(|bytes| bytes.iter().all(|b| *b == 0)).map_err(unwritable);
+        let never_written =
+            || fs_err::read(&path).map(|bytes| bytes.iter().all(|b| *b == 0)).map_err(unwritable);
         Ok(record.expendable || never_written()?)
     }
 
@@ -113,7 +114,9 @@ impl Drive {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Ok(metadata) if metadata.len() < 2 * record.slot => return Ok(None),
             // What is larger than we ever make it is not ours, and is not read.
-            Ok(metadata) if metadata.len() > 2 * record.slot => return Err(damaged(record, "its size is wrong", &path)),
+            Ok(metadata) if metadata.len() > 2 * record.slot => {
+                return Err(damaged(record, "its size is wrong", &path));
+            }
             _ => {}
         }
         let bytes = TwoSlot::peek(&path).map_err(|error| failed("read", record, error))?;
@@ -129,15 +132,17 @@ impl Drive {
         if !path.exists() || self.must_be_remade(record)? {
             self.prepare_state()?;
         }
-        let bytes = serde_json::to_vec(content)
-            .map_err(|error| Error::new(Kind::Unexpected, format!("cannot write {}", record.what)).because(error))?;
+        let bytes = serde_json::to_vec(content).map_err(|error| {
+            Error::new(Kind::Unexpected, format!("cannot write {}", record.what)).because(error)
+        })?;
         let file = TwoSlot::open(&path).map_err(|error| failed("write", record, error))?;
         file.write(&bytes).map_err(|error| failed("write", record, error))
     }
 }
 
 fn failed(verb: &str, record: &Record, error: pocketvm_disk::error::Error) -> Error {
-    let hint = error.hint().unwrap_or("check that the drive is attached, has room, and is not write-protected");
+    let hint =
+        error.hint().unwrap_or("check that the drive is attached, has room, and is not write-protected");
     Error::new(Kind::Drive, format!("cannot {verb} {}", record.what)).hint(hint).because(error)
 }
 
@@ -207,7 +212,8 @@ mod tests {
         let (_folder, drive) = new_drive();
         for record in [SESSION, VERDICTS] {
             drive.write_record(&record, &"old").unwrap();
-            std::fs::write(drive.state_path(record.name).unwrap(), vec![0x55; 2 * record.slot as usize]).unwrap();
+            std::fs::write(drive.state_path(record.name).unwrap(), vec![0x55; 2 * record.slot as usize])
+                .unwrap();
         }
         assert!(drive.write_record(&SESSION, &"new").is_err());
         drive.write_record(&VERDICTS, &"new").unwrap();

@@ -39,13 +39,20 @@ impl Drive {
     /// verdicts are larger than 12 KiB.
     pub fn write_verdicts(&self, host_id: &str, verdicts: &Value) -> Result<()> {
         if verdicts.to_string().len() > MAX_BYTES {
-            return Err(crate::Error::new(crate::Kind::Unexpected, "the verdicts on this PC are too large to remember"));
+            return Err(crate::Error::new(
+                crate::Kind::Unexpected,
+                "the verdicts on this PC are too large to remember",
+            ));
         }
         let mut entries = self.read_entries();
         entries.retain(|entry| entry.host != host_id);
         entries.sort_by_key(|entry| std::cmp::Reverse(entry.updated));
         entries.truncate(MAX_HOSTS - 1);
-        entries.push(Entry { host: host_id.to_owned(), updated: Timestamp::now(), verdicts: verdicts.clone() });
+        entries.push(Entry {
+            host: host_id.to_owned(),
+            updated: Timestamp::now(),
+            verdicts: verdicts.clone(),
+        });
         self.write_record(&state::VERDICTS, &entries)
     }
 

@@ -36,8 +36,9 @@ impl Facts {
         let kinds = RefreshKind::nothing()
             .with_memory(MemoryRefreshKind::nothing().with_ram())
             .with_cpu(CpuRefreshKind::nothing());
-        let system = System::new_with_specifics(kinds)
-            .map_err(|error| Error::new(Kind::Unexpected, "cannot find out what memory this PC has").because(error))?;
+        let system = System::new_with_specifics(kinds).map_err(|error| {
+            Error::new(Kind::Unexpected, "cannot find out what memory this PC has").because(error)
+        })?;
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let processors = u32::try_from(processors).unwrap_or(u32::MAX);
         let cores = System::physical_core_count().ok().and_then(|count| u32::try_from(count).ok());

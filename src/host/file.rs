@@ -29,7 +29,9 @@ fn persist(mut file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
     loop {
         match file.persist(path) {
             Ok(_) => return Ok(()),
-            Err(error) if error.error.kind() == io::ErrorKind::PermissionDenied && pause.as_millis() < 1000 => {
+            Err(error)
+                if error.error.kind() == io::ErrorKind::PermissionDenied && pause.as_millis() < 1000 =>
+            {
                 file = error.file;
                 std::thread::sleep(pause);
                 pause *= 2;
@@ -47,7 +49,9 @@ fn persist(mut file: tempfile::NamedTempFile, path: &Path) -> io::Result<()> {
 pub fn flush_folder(folder: &Path) -> io::Result<()> {
     match fs_err::File::open(folder)?.sync_all() {
         // Some FUSE drivers have no such call; nothing more can be done there.
-        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => Ok(()),
+        Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+            Ok(())
+        }
         other => other,
     }
 }
@@ -78,9 +82,10 @@ pub fn canonical(path: &Path) -> io::Result<PathBuf> {
 #[cfg(windows)]
 pub fn canonical(path: &Path) -> io::Result<PathBuf> {
     let path = fs_err::canonicalize(path)?;
-    let plain = path.to_str().and_then(|text| text.strip_prefix(r"\\?\")).filter(|text| {
-        text.len() < 260 && text.as_bytes().get(1) == Some(&b':')
-    });
+    let plain = path
+        .to_str()
+        .and_then(|text| text.strip_prefix(r"\\?\"))
+        .filter(|text| text.len() < 260 && text.as_bytes().get(1) == Some(&b':'));
     Ok(plain.map(PathBuf::from).unwrap_or(path))
 }
 

@@ -10,7 +10,8 @@ pub(super) fn read() -> Option<String> {
 /// macOS: the hardware UUID of the platform expert, as `ioreg` shows it.
 #[cfg(target_os = "macos")]
 pub(super) fn read() -> Option<String> {
-    let output = std::process::Command::new("/usr/sbin/ioreg").args(["-rd1", "-c", "IOPlatformExpertDevice"]).output();
+    let output =
+        std::process::Command::new("/usr/sbin/ioreg").args(["-rd1", "-c", "IOPlatformExpertDevice"]).output();
     let text = String::from_utf8(output.ok()?.stdout).ok()?;
     let line = text.lines().find(|line| line.contains("IOPlatformUUID"))?;
     line.rsplit('"').nth(1).map(str::to_owned)

@@ -5,6 +5,13 @@ pub mod child;
 pub mod env;
 pub mod facts;
 pub mod file;
+pub mod inhibit;
 mod machine_id;
+mod private;
 pub mod programs;
+pub mod relaunch;
+pub mod scratch;
+pub mod signals;
 pub mod volume;
+#[cfg(windows)]
+mod windows;

@@ -37,7 +37,8 @@ fn memory(memory: Memory) -> Result<(), Found> {
     within("memory", "min", memory.min, Size::mib(16), Size::gib(1024))?;
     within("memory", "max", memory.max, Size::mib(16), Size::gib(1024))?;
     if memory.min > memory.max {
-        let what = format!("the machine's least memory, {}, is more than its most, {}", memory.min, memory.max);
+        let what =
+            format!("the machine's least memory, {}, is more than its most, {}", memory.min, memory.max);
         return Err((vec![Step::Key("memory")], Mistake::new(what, "make `min` smaller or `max` larger")));
     }
     Ok(())
@@ -47,7 +48,10 @@ fn cpus(cpus: Cpus) -> Result<(), Found> {
     for (key, count) in [("min", cpus.min), ("max", cpus.max)] {
         if !(1..=64).contains(&count) {
             let what = format!("{count} is not a possible number of CPUs");
-            return Err((vec![Step::Key("cpus"), Step::Key(key)], Mistake::new(what, "write a number from 1 to 64")));
+            return Err((
+                vec![Step::Key("cpus"), Step::Key(key)],
+                Mistake::new(what, "write a number from 1 to 64"),
+            ));
         }
     }
     if cpus.min > cpus.max {

@@ -31,7 +31,10 @@ impl RelativePath {
     pub(super) fn parse(text: &str) -> Result<RelativePath, Mistake> {
         let mistake = |what: &str, hint: &str| Err(Mistake::new(format!("{what}: `{}`", shown(text)), hint));
         if text.is_empty() {
-            return mistake("the path is empty", "write a path below the drive, like `disks/user/base.qcow2`");
+            return mistake(
+                "the path is empty",
+                "write a path below the drive, like `disks/user/base.qcow2`",
+            );
         }
         if text.len() > MAX_PATH {
             return mistake("the path is too long", "paths have at most 512 bytes");
@@ -40,14 +43,20 @@ impl RelativePath {
             return mistake("the path contains `\\`", "separate folders with `/`, on every system");
         }
         if text.starts_with('/') || text.chars().nth(1) == Some(':') {
-            return mistake("the path is absolute", "write it relative to the drive, like `disks/user/base.qcow2`");
+            return mistake(
+                "the path is absolute",
+                "write it relative to the drive, like `disks/user/base.qcow2`",
+            );
         }
         for part in text.split('/') {
             if part.is_empty() || part == "." {
                 return mistake("the path has an empty or `.` part", "leave it out");
             }
             if part == ".." {
-                return mistake("the path leaves the drive", "`..` is not allowed; all files lie below the drive");
+                return mistake(
+                    "the path leaves the drive",
+                    "`..` is not allowed; all files lie below the drive",
+                );
             }
             if part.len() > MAX_PART {
                 return mistake("a name in the path is too long", "names have at most 255 bytes");
@@ -57,7 +66,10 @@ impl RelativePath {
                 return mistake(&what, "rename the file");
             }
             if part.ends_with(['.', ' ']) {
-                return mistake("a name in the path ends in a dot or space", "Windows can't open it; rename the file");
+                return mistake(
+                    "a name in the path ends in a dot or space",
+                    "Windows can't open it; rename the file",
+                );
             }
             if is_reserved_on_windows(part) {
                 return mistake("a name in the path is reserved on Windows", "rename the file");
@@ -93,7 +105,9 @@ fn is_reserved_on_windows(part: &str) -> bool {
         let mut digits = rest.chars();
         digits.next().is_some_and(|c| "123456789¹²³".contains(c)) && digits.next().is_none()
     };
-    ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"].contains(&stem.as_str()) || numbered("COM") || numbered("LPT")
+    ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"].contains(&stem.as_str())
+        || numbered("COM")
+        || numbered("LPT")
 }
 
 /// A hostile path, short and on one line.
@@ -145,14 +159,28 @@ mod tests {
 
     #[test]
     fn spaces_and_any_alphabet_are_fine() {
-        for text in ["disks/user/base.qcow2", "Müllers Gerät/ディスク 1.qcow2", ".hidden/x", "console/com10", "a..b"] {
+        for text in
+            ["disks/user/base.qcow2", "Müllers Gerät/ディスク 1.qcow2", ".hidden/x", "console/com10", "a..b"]
+        {
             assert_eq!(RelativePath::parse(text).unwrap().as_str(), text);
         }
     }
 
     #[test]
     fn nothing_leaves_the_drive() {
-        let bad = ["", "/etc/passwd", "../x", "a/../../x", "C:/x", "c:x", "a\\..\\b", "\\\\host\\share", "a//b", "./a", "a/"];
+        let bad = [
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../../x",
+            "C:/x",
+            "c:x",
+            "a\\..\\b",
+            "\\\\host\\share",
+            "a//b",
+            "./a",
+            "a/",
+        ];
         for text in bad {
             assert!(RelativePath::parse(text).is_err(), "{text}");
         }
@@ -160,7 +188,20 @@ mod tests {
 
     #[test]
     fn names_that_some_system_cannot_open_are_refused() {
-        let bad = ["a\0b", "a\nb", "nul", "disks/CON.qcow2", "com1", "LPT9.txt", "com¹", "aux .img", "x.", "x ", "a?b", "a:b"];
+        let bad = [
+            "a\0b",
+            "a\nb",
+            "nul",
+            "disks/CON.qcow2",
+            "com1",
+            "LPT9.txt",
+            "com¹",
+            "aux .img",
+            "x.",
+            "x ",
+            "a?b",
+            "a:b",
+        ];
         for text in bad {
             assert!(RelativePath::parse(text).is_err(), "{text:?}");
         }

@@ -115,7 +115,8 @@ mod tests {
 
     #[test]
     fn sizes_read_back_as_they_are_written() {
-        for (text, bytes) in [("1 KiB", 1024), ("512 MiB", 512 << 20), ("4 GiB", 4 << 30), ("2 TiB", 2 << 40)] {
+        for (text, bytes) in [("1 KiB", 1024), ("512 MiB", 512 << 20), ("4 GiB", 4 << 30), ("2 TiB", 2 << 40)]
+        {
             let size = Size::parse(text).unwrap();
             assert_eq!(size.bytes(), bytes);
             assert_eq!(size.to_string(), text);
@@ -127,14 +128,25 @@ mod tests {
 
     #[test]
     fn a_decimal_unit_is_answered_with_the_binary_one() {
-        assert_eq!(Size::parse("512 MB").unwrap_err().hint.unwrap(), "sizes use binary units; write `512 MiB`");
+        assert_eq!(
+            Size::parse("512 MB").unwrap_err().hint.unwrap(),
+            "sizes use binary units; write `512 MiB`"
+        );
         assert_eq!(Size::parse("4G").unwrap_err().hint.unwrap(), "sizes use binary units; write `4 GiB`");
     }
 
     #[test]
     fn what_is_no_size_is_refused() {
-        for text in ["", "MiB", "-1 MiB", "1.5 GiB", "12", "1 ÄiB", "18446744073709551616 KiB", "18446744073709551615 TiB"]
-        {
+        for text in [
+            "",
+            "MiB",
+            "-1 MiB",
+            "1.5 GiB",
+            "12",
+            "1 ÄiB",
+            "18446744073709551616 KiB",
+            "18446744073709551615 TiB",
+        ] {
             assert!(Size::parse(text).is_err(), "{text}");
         }
     }

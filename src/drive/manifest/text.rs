@@ -92,7 +92,10 @@ checked_text! {
 impl DiskName {
     pub(in crate::drive) fn parse(text: &str) -> Result<DiskName, Mistake> {
         if text == "paging" {
-            return Err(Mistake::new("the disk name `paging` is taken", "use the key `paging` for the paging disk"));
+            return Err(Mistake::new(
+                "the disk name `paging` is taken",
+                "use the key `paging` for the paging disk",
+            ));
         }
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if text.is_empty() || text.len() > 16 || !text.chars().all(fits) {
@@ -159,7 +162,8 @@ impl Variables {
             return Err(Mistake::new(format!("`{}` is not a variable name", short()), hint));
         }
         if value.len() > 1024 || value.chars().any(char::is_control) {
-            let what = format!("the value of the variable `{}` is too long or has more than one line", short());
+            let what =
+                format!("the value of the variable `{}` is too long or has more than one line", short());
             return Err(Mistake::new(what, "write one line of at most 1024 bytes"));
         }
         Ok(())
@@ -181,7 +185,8 @@ impl<'de> Deserialize<'de> for Variables {
                 while let Some((name, value)) = map.next_entry::<String, String>()? {
                     Variables::check(&name, &value).map_err(de::Error::custom)?;
                     if variables.len() == 64 {
-                        let mistake = Mistake::new("there are more than 64 variables", "remove those not used");
+                        let mistake =
+                            Mistake::new("there are more than 64 variables", "remove those not used");
                         return Err(de::Error::custom(mistake));
                     }
                     variables.insert(name, value);

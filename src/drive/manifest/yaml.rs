@@ -28,7 +28,9 @@ impl Problem {
     pub(super) fn into_error(self, origin: &Path) -> Error {
         let Mistake { what, hint } = self.mistake;
         let what = match self.at {
-            Some((line, column)) => format!("{what}, at line {line}, column {column} of {}", origin.display()),
+            Some((line, column)) => {
+                format!("{what}, at line {line}, column {column} of {}", origin.display())
+            }
             None => format!("{what}, in {}", origin.display()),
         };
         let error = Error::new(Kind::Drive, what);
@@ -48,7 +50,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Manifest, Problem> {
     let text = text(bytes)?;
     // The version first: with another one, every other complaint would mislead.
     let version: Version = from_text(text)?;
-    check_version(&version.schema).map_err(|mistake| Problem::new(mistake, Some(version.schema.referenced)))?;
+    check_version(&version.schema)
+        .map_err(|mistake| Problem::new(mistake, Some(version.schema.referenced)))?;
     let manifest: Manifest = from_text(text)?;
     match check::check(&manifest) {
         Ok(()) => Ok(manifest),
@@ -69,7 +72,8 @@ fn text(bytes: &[u8]) -> Result<&str, Problem> {
             let line = good.iter().filter(|b| **b == b'\n').count() as u64 + 1;
             let last = good.rsplit(|b| *b == b'\n').next().unwrap_or_default();
             let column = String::from_utf8_lossy(last).chars().count() as u64 + 1;
-            let mistake = Mistake::new("the manifest is not UTF-8 text", "save it again with the encoding UTF-8");
+            let mistake =
+                Mistake::new("the manifest is not UTF-8 text", "save it again with the encoding UTF-8");
             Err(Problem { mistake, at: Some((line, column)) })
         }
     }
@@ -126,9 +130,10 @@ fn explain(error: &serde_saphyr::Error) -> Problem {
         Yaml::SerdeUnknownField { field, expected, .. } => {
             Mistake::new(format!("unknown key `{}`", one_line(field)), suggest(field, expected, "keys"))
         }
-        Yaml::SerdeUnknownVariant { variant, expected, .. } => {
-            Mistake::new(format!("unknown value `{}`", one_line(variant)), suggest(variant, expected, "values"))
-        }
+        Yaml::SerdeUnknownVariant { variant, expected, .. } => Mistake::new(
+            format!("unknown value `{}`", one_line(variant)),
+            suggest(variant, expected, "values"),
+        ),
         Yaml::SerdeMissingField { field, .. } => {
             Mistake::new(format!("the key `{field}` is missing"), format!("add `{field}: …`"))
         }
@@ -139,8 +144,12 @@ fn explain(error: &serde_saphyr::Error) -> Problem {
         Yaml::MultipleDocuments { .. } => {
             Mistake::new("there is a second document", "remove the line `---` and what follows")
         }
-        Yaml::MergeKeyNotAllowed { .. } => Mistake::new("merge keys (`<<`) are not allowed", "write the keys out"),
-        Yaml::Eof { .. } => Mistake::new("the manifest is empty or ends too early", "compare it with the example"),
+        Yaml::MergeKeyNotAllowed { .. } => {
+            Mistake::new("merge keys (`<<`) are not allowed", "write the keys out")
+        }
+        Yaml::Eof { .. } => {
+            Mistake::new("the manifest is empty or ends too early", "compare it with the example")
+        }
         Yaml::Budget { breach, .. } => over_budget(breach),
         other => Mistake { what: one_line(&other.to_string()), hint: None },
     };
@@ -150,13 +159,17 @@ fn explain(error: &serde_saphyr::Error) -> Problem {
 fn over_budget(breach: &serde_saphyr::budget::BudgetBreach) -> Mistake {
     use serde_saphyr::budget::BudgetBreach;
     match breach {
-        BudgetBreach::Aliases { .. } | BudgetBreach::Anchors { .. } => {
-            Mistake::new("anchors (`&`) and aliases (`*`) are not allowed", "write the value out, or put it in quotes")
-        }
+        BudgetBreach::Aliases { .. } | BudgetBreach::Anchors { .. } => Mistake::new(
+            "anchors (`&`) and aliases (`*`) are not allowed",
+            "write the value out, or put it in quotes",
+        ),
         BudgetBreach::Documents { .. } => {
             Mistake::new("there is a second document", "remove the line `---` and what follows")
         }
-        _ => Mistake::new("the manifest is nested too deep or has too many values", "compare it with the example"),
+        _ => Mistake::new(
+            "the manifest is nested too deep or has too many values",
+            "compare it with the example",
+        ),
     }
 }
 

@@ -35,7 +35,8 @@ pub(super) fn volume_of(path: &Path) -> io::Result<Volume> {
         None => (FileSystem::from_name(&mount.kind), None),
     };
     let serial = device.as_ref().and_then(Device::serial);
-    let marks = [id.and_then(|id| mark("file-system-id", &id)), serial.and_then(|s| mark("linux-device-serial", &s))];
+    let marks =
+        [id.and_then(|id| mark("file-system-id", &id)), serial.and_then(|s| mark("linux-device-serial", &s))];
     Ok(Volume {
         mount_point: mount.point.clone(),
         device: Some(mount.source.display().to_string()),
@@ -103,8 +104,9 @@ fn unescape(field: &[u8]) -> OsString {
 fn attachment(mount: &Mount, device: Option<&Device>) -> Attachment {
     match mount.kind.as_str() {
         "tmpfs" | "ramfs" | "devtmpfs" => return Attachment::Memory,
-        "nfs" | "nfs4" | "cifs" | "smb3" | "smbfs" | "9p" | "virtiofs" | "vboxsf" | "ceph" | "afs" | "ncpfs"
-        | "fuse.sshfs" | "fuse.rclone" | "fuse.glusterfs" | "fuse.vmhgfs-fuse" | "fuse.gvfsd-fuse" | "davfs" => {
+        "nfs" | "nfs4" | "cifs" | "smb3" | "smbfs" | "9p" | "virtiofs" | "vboxsf" | "ceph" | "afs"
+        | "ncpfs" | "fuse.sshfs" | "fuse.rclone" | "fuse.glusterfs" | "fuse.vmhgfs-fuse"
+        | "fuse.gvfsd-fuse" | "davfs" => {
             return Attachment::Network;
         }
         // The root of a container.
@@ -158,7 +160,8 @@ impl Device {
         if let Some(worst) = below.iter().find(|below| **below != Attachment::Internal).or(below.first()) {
             return *worst;
         }
-        let on_usb = self.folder.components().any(|part| part.as_os_str().as_encoded_bytes().starts_with(b"usb"));
+        let on_usb =
+            self.folder.components().any(|part| part.as_os_str().as_encoded_bytes().starts_with(b"usb"));
         // `removable` is in the folder of the whole disk, which for a partition is the parent. USB SSDs say 0
         // there, hence the look at the bus.
         let says_removable = self.attribute("removable").as_deref() == Some("1");
@@ -196,7 +199,8 @@ impl Device {
     /// A property in udev's data for this device.
     fn udev(&self, name: &str) -> Option<String> {
         let text = fs_err::read_to_string(format!("/run/udev/data/b{}", self.number)).ok()?;
-        let line = text.lines().find_map(|line| line.strip_prefix("E:")?.strip_prefix(name)?.strip_prefix('='));
+        let line =
+            text.lines().find_map(|line| line.strip_prefix("E:")?.strip_prefix(name)?.strip_prefix('='));
         line.map(str::to_owned)
     }
 }
@@ -244,9 +248,12 @@ mod tests {
     #[test]
     fn a_disk_below_a_usb_port_is_removable_whatever_it_says() {
         let device = |folder: &str| Device { folder: folder.into(), number: String::new(), node: None };
-        let stick = device("/sys/devices/pci0000:00/0000:00:14.0/usb2/2-1/2-1:1.0/host6/target6:0:0/6:0:0:0/block/sdb/sdb1");
+        let stick = device(
+            "/sys/devices/pci0000:00/0000:00:14.0/usb2/2-1/2-1:1.0/host6/target6:0:0/6:0:0:0/block/sdb/sdb1",
+        );
         assert_eq!(stick.attachment(0), Attachment::Removable);
-        let disk = device("/sys/devices/pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0/block/sdz/sdz1");
+        let disk =
+            device("/sys/devices/pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0/block/sdz/sdz1");
         assert_eq!(disk.attachment(0), Attachment::Internal);
     }
 

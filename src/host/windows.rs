@@ -1,0 +1,188 @@
+//! The calls into Windows that the standard library does not make: the only unsafe code of the package.
+//!
+//! Each function makes one call. What makes it sound is the same everywhere: paths end in a zero and live as long
+//! as the call, buffers are passed with their true lengths, and handles are borrowed from open files.
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::os::windows::ffi::{OsStrExt, OsStringExt};
+use std::os::windows::fs::OpenOptionsExt;
+use std::os::windows::io::AsRawHandle;
+use std::path::{Path, PathBuf};
+use std::ptr::{null, null_mut};
+
+use windows_sys::Win32::Foundation::{GetLastError, NO_ERROR};
+use windows_sys::Win32::Storage::FileSystem::{
+    BY_HANDLE_FILE_INFORMATION, BusType1394, BusTypeMmc, BusTypeSd, BusTypeUsb, GetCompressedFileSizeW,
+    GetDiskFreeSpaceExW, GetDriveTypeW, GetFileInformationByHandle, GetLogicalDrives, GetVolumeInformationW,
+    GetVolumePathNameW, INVALID_FILE_SIZE,
+};
+use windows_sys::Win32::System::IO::DeviceIoControl;
+use windows_sys::Win32::System::Ioctl::{
+    IOCTL_STORAGE_QUERY_PROPERTY, PropertyStandardQuery, STORAGE_DEVICE_DESCRIPTOR, STORAGE_PROPERTY_QUERY,
+    StorageDeviceProperty,
+};
+use windows_sys::Win32::System::Power::{ES_CONTINUOUS, ES_SYSTEM_REQUIRED, SetThreadExecutionState};
+
+/// `FILE_READ_ONLY_VOLUME` of `winnt.h`.
+const READ_ONLY_VOLUME: u32 = 0x0008_0000;
+
+fn wide(path: &Path) -> Vec<u16> {
+    path.as_os_str().encode_wide().chain([0]).collect()
+}
+
+fn text(buffer: &[u16]) -> String {
+    let end = buffer.iter().position(|unit| *unit == 0).unwrap_or(buffer.len());
+    String::from_utf16_lossy(&buffer[..end])
+}
+
+/// The system call's result as one of ours; 0 is failure.
+fn check(result: i32) -> io::Result<()> {
+    if result == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Bytes that a file takes on its disk.
+pub(super) fn allocated(path: &Path) -> io::Result<u64> {
+    let path = wide(path);
+    let mut high = 0;
+    // SAFETY: see the module.
+    let low = unsafe { GetCompressedFileSizeW(path.as_ptr(), &mut high) };
+    // SAFETY: takes nothing.
+    if low == INVALID_FILE_SIZE && unsafe { GetLastError() } != NO_ERROR {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(u64::from(high) << 32 | u64::from(low))
+}
+
+/// The number of a file in its volume.
+pub(super) fn file_number(path: &Path) -> io::Result<Option<u64>> {
+    let file = fs_err::File::open(path)?;
+    let mut information = BY_HANDLE_FILE_INFORMATION::default();
+    // SAFETY: see the module.
+    check(unsafe { GetFileInformationByHandle(file.as_raw_handle(), &mut information) })?;
+    Ok(Some(u64::from(information.nFileIndexHigh) << 32 | u64::from(information.nFileIndexLow)))
+}
+
+/// The root of the volume on which `path` lies: `E:\`.
+pub(super) fn volume_root(path: &Path) -> io::Result<PathBuf> {
+    let path = wide(path);
+    let mut buffer = vec![0; path.len().max(300)];
+    let length = u32::try_from(buffer.len()).map_err(io::Error::other)?;
+    // SAFETY: see the module.
+    check(unsafe { GetVolumePathNameW(path.as_ptr(), buffer.as_mut_ptr(), length) })?;
+    let end = buffer.iter().position(|unit| *unit == 0).unwrap_or(buffer.len());
+    Ok(std::ffi::OsString::from_wide(&buffer[..end]).into())
+}
+
+/// What a volume says about itself.
+pub(super) struct Information {
+    /// `NTFS`, `exFAT`, `FAT32`.
+    pub(super) file_system: String,
+    /// The serial number.
+    pub(super) serial: u32,
+    /// Nothing can be written.
+    pub(super) read_only: bool,
+}
+
+/// What the volume with this root says about itself.
+pub(super) fn volume_information(root: &Path) -> io::Result<Information> {
+    let root = wide(root);
+    let (mut serial, mut flags, mut name) = (0, 0, [0; 64]);
+    // SAFETY: see the module; what is not asked for is null.
+    let result = unsafe {
+        GetVolumeInformationW(
+            root.as_ptr(),
+            null_mut(),
+            0,
+            &mut serial,
+            null_mut(),
+            &mut flags,
+            name.as_mut_ptr(),
+            name.len() as u32,
+        )
+    };
+    check(result)?;
+    Ok(Information { file_system: text(&name), serial, read_only: flags & READ_ONLY_VOLUME != 0 })
+}
+
+/// Bytes in all, and bytes that this user can still write.
+pub(super) fn room(path: &Path) -> io::Result<(u64, u64)> {
+    let path = wide(path);
+    let (mut free, mut total) = (0, 0);
+    // SAFETY: see the module.
+    check(unsafe { GetDiskFreeSpaceExW(path.as_ptr(), &mut free, &mut total, null_mut()) })?;
+    Ok((total, free))
+}
+
+/// What `GetDriveTypeW` tells.
+pub(super) enum DriveKind {
+    /// Sticks, cards, optical disks.
+    Removable,
+    /// Disks, whether built in or not.
+    Fixed,
+    /// Network shares.
+    Remote,
+    /// RAM disks.
+    Memory,
+    /// Anything else.
+    Unknown,
+}
+
+/// How the system classes the volume with this root.
+pub(super) fn drive_kind(root: &Path) -> DriveKind {
+    let root = wide(root);
+    // SAFETY: see the module. The numbers are those of `winbase.h`, DRIVE_REMOVABLE to DRIVE_RAMDISK.
+    match unsafe { GetDriveTypeW(root.as_ptr()) } {
+        2 | 5 => DriveKind::Removable,
+        3 => DriveKind::Fixed,
+        4 => DriveKind::Remote,
+        6 => DriveKind::Memory,
+        _ => DriveKind::Unknown,
+    }
+}
+
+/// The roots of all drive letters.
+pub(super) fn drive_letters() -> Vec<PathBuf> {
+    // SAFETY: takes nothing.
+    let letters = unsafe { GetLogicalDrives() };
+    (0..26)
+        .filter(|bit| letters & 1 << bit != 0)
+        .map(|bit| format!("{}:\\", char::from(b'A' + bit)).into())
+        .collect()
+}
+
+/// Whether the disk of the volume with this root hangs on a bus that people unplug; none if it does not tell.
+pub(super) fn is_external(root: &Path) -> Option<bool> {
+    let letter = root.to_str()?.get(..2).filter(|letter| letter.ends_with(':'))?;
+    // No access rights are needed to ask, so that this works without being an administrator.
+    let device: File = File::options().access_mode(0).open(format!(r"\\.\{letter}")).ok()?;
+    let query = STORAGE_PROPERTY_QUERY {
+        PropertyId: StorageDeviceProperty,
+        QueryType: PropertyStandardQuery,
+        AdditionalParameters: [0],
+    };
+    let mut answer = STORAGE_DEVICE_DESCRIPTOR::default();
+    let mut length = 0;
+    // SAFETY: see the module. The answer is cut to the fixed part, which holds the bus.
+    let result = unsafe {
+        DeviceIoControl(
+            device.as_raw_handle(),
+            IOCTL_STORAGE_QUERY_PROPERTY,
+            (&raw const query).cast(),
+            size_of_val(&query) as u32,
+            (&raw mut answer).cast(),
+            size_of_val(&answer) as u32,
+            &mut length,
+            null::<std::ffi::c_void>().cast_mut().cast(),
+        )
+    };
+    check(result).ok()?;
+    Some([BusTypeUsb, BusType1394, BusTypeSd, BusTypeMmc].contains(&answer.BusType) || answer.RemovableMedia)
+}
+
+/// The system does not sleep as long as the calling thread lives. Whether it agreed.
+pub(super) fn keep_awake() -> bool {
+    // SAFETY: takes a number; 0 is failure.
+    unsafe { SetThreadExecutionState(ES_CONTINUOUS | ES_SYSTEM_REQUIRED) != 0 }
+}
