@@ -69,7 +69,7 @@ pub struct Machine {
     /// The name people know it by; shown in the window's title.
     pub name: MachineName,
     /// SMBIOS UUID. Without this key it follows from the drive's identity, so that copied drives differ.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "text::uuid", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", regex(pattern = "^[0-9a-fA-F-]{32,36}$"))]
     pub uuid: Option<Uuid>,
     /// Ethernet address. Without this key it follows from the drive's identity, so that copied drives differ.

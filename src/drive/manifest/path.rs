@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::Mistake;
+use super::text::shown;
 use crate::drive::names;
 
 /// A `/`-separated path below the drive's root that is valid on Linux, macOS and Windows, on ext4, NTFS and exFAT.
@@ -108,15 +109,6 @@ fn is_reserved_on_windows(part: &str) -> bool {
     ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"].contains(&stem.as_str())
         || numbered("COM")
         || numbered("LPT")
-}
-
-/// A hostile path, short and on one line.
-fn shown(text: &str) -> String {
-    let mut short: String = text.chars().take(60).flat_map(char::escape_debug).collect();
-    if text.chars().nth(60).is_some() {
-        short.push('…');
-    }
-    short
 }
 
 impl fmt::Display for RelativePath {

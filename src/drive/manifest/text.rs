@@ -6,6 +6,7 @@ use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, de};
+use uuid::Uuid;
 
 use super::Mistake;
 
@@ -99,9 +100,8 @@ impl DiskName {
         }
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if text.is_empty() || text.len() > 16 || !text.chars().all(fits) {
-            let short: String = text.chars().take(40).flat_map(char::escape_debug).collect();
             let hint = "use 1 to 16 small letters, digits and hyphens, like `user`";
-            return Err(Mistake::new(format!("`{short}` is not a disk name"), hint));
+            return Err(Mistake::new(format!("`{}` is not a disk name", shown(text)), hint));
         }
         Ok(DiskName(text.to_owned()))
     }
@@ -123,8 +123,7 @@ impl Mac {
         let parts: Vec<&str> = text.split(':').collect();
         let is_byte = |part: &&str| part.len() == 2 && part.bytes().all(|b| b.is_ascii_hexdigit());
         if parts.len() != 6 || !parts.iter().all(is_byte) {
-            let short: String = text.chars().take(40).flat_map(char::escape_debug).collect();
-            return Err(Mistake::new(format!("`{short}` is not an Ethernet address"), hint));
+            return Err(Mistake::new(format!("`{}` is not an Ethernet address", shown(text)), hint));
         }
         // The lowest bit of the first byte marks a group of machines (IEEE 802, section 8.2); no card has such one.
         let first = u8::from_str_radix(parts[0], 16).unwrap_or(1);
@@ -141,6 +140,27 @@ impl Mac {
     }
 }
 
+/// Reads a UUID in the usual spelling.
+pub(super) fn uuid<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Uuid>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    Uuid::try_parse(&text).map(Some).map_err(|_| {
+        let hint = "write it like `0f6f3a43-5d5e-4b7c-9f0e-3a1c5b2d7e11`";
+        de::Error::custom(Mistake::new(format!("`{}` is not a UUID", shown(&text)), hint))
+    })
+}
+
+/// A hostile text, short and on one line.
+pub(super) fn shown(text: &str) -> String {
+    let mut short = String::new();
+    for c in text.chars().take(60) {
+        if c.is_control() { short.extend(c.escape_debug()) } else { short.push(c) }
+    }
+    if text.chars().nth(60).is_some() {
+        short.push('…');
+    }
+    short
+}
+
 /// Free variables for a template: at most 64, names `[a-z][a-z0-9_]{0,31}`, values one line of at most 1024 bytes.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(transparent)]
@@ -155,15 +175,14 @@ impl Variables {
     }
 
     fn check(name: &str, value: &str) -> Result<(), Mistake> {
-        let short = || name.chars().take(40).flat_map(char::escape_debug).collect::<String>();
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         if !name.starts_with(|c: char| c.is_ascii_lowercase()) || name.len() > 32 || !name.chars().all(fits) {
             let hint = "use up to 32 small letters, digits and underscores, a letter first";
-            return Err(Mistake::new(format!("`{}` is not a variable name", short()), hint));
+            return Err(Mistake::new(format!("`{}` is not a variable name", shown(name)), hint));
         }
         if value.len() > 1024 || value.chars().any(char::is_control) {
             let what =
-                format!("the value of the variable `{}` is too long or has more than one line", short());
+                format!("the value of the variable `{}` is too long or has more than one line", shown(name));
             return Err(Mistake::new(what, "write one line of at most 1024 bytes"));
         }
         Ok(())

@@ -123,10 +123,10 @@ fn explain(error: &serde_saphyr::Error) -> Problem {
     let error = error.without_snippet();
     let mistake = match error {
         // Ours, see the `Display` of `Mistake`.
-        Yaml::Message { msg, .. } => match msg.split_once('\n') {
-            Some((what, hint)) => Mistake::new(what, hint),
-            None => Mistake { what: one_line(msg), hint: None },
-        },
+        Yaml::Message { msg, .. } if msg.contains('\n') => {
+            let (what, hint) = msg.split_once('\n').unwrap_or((msg, ""));
+            Mistake::new(what, hint)
+        }
         Yaml::SerdeUnknownField { field, expected, .. } => {
             Mistake::new(format!("unknown key `{}`", one_line(field)), suggest(field, expected, "keys"))
         }
@@ -151,9 +151,61 @@ fn explain(error: &serde_saphyr::Error) -> Problem {
             Mistake::new("the manifest is empty or ends too early", "compare it with the example")
         }
         Yaml::Budget { breach, .. } => over_budget(breach),
-        other => Mistake { what: one_line(&other.to_string()), hint: None },
+        Yaml::UnknownAnchor { .. } => no_aliases(),
+        Yaml::Unexpected { expected, .. } => wrong_shape(expected),
+        Yaml::InvalidScalar { ty, .. } => match *ty {
+            "boolean" => Mistake::new("yes or no is expected here", "write `true` or `false`"),
+            _ => Mistake::new("a whole number is expected here", "write only digits"),
+        },
+        Yaml::InvalidBooleanStrict { .. } => {
+            Mistake::new("yes or no is expected here", "write `true` or `false`")
+        }
+        other => not_yaml(&other.to_string()),
     };
     Problem::new(mistake, error.location())
+}
+
+fn no_aliases() -> Mistake {
+    Mistake::new(
+        "anchors (`&`) and aliases (`*`) are not allowed",
+        "write the value out, or put it in quotes",
+    )
+}
+
+/// A value of another shape than its key has, in the library's words for shapes.
+fn wrong_shape(expected: &str) -> Mistake {
+    if expected.starts_with("mapping") {
+        Mistake::new(
+            "keys with values are expected here",
+            "write each as `key: value`, with a space after the colon",
+        )
+    } else if expected.starts_with("sequence") {
+        Mistake::new("a list is expected here", "begin each item with `- `, or write `[]` for an empty list")
+    } else if expected.starts_with("string") {
+        Mistake::new("a text is expected here", "write one value, in quotes if it has special characters")
+    } else {
+        Mistake::new(format!("expected here: {}", one_line(expected)), "compare it with the example")
+    }
+}
+
+/// What the parser itself says, without the place, which comes after it.
+fn not_yaml(message: &str) -> Mistake {
+    let what = one_line(message);
+    let what = what.split(" at line ").next().unwrap_or_default();
+    if what.contains("recursion limit") {
+        return too_deep();
+    }
+    let hint = match what {
+        what if what.contains("tab") => "indent with spaces",
+        what if what.contains("quote") => "end the text with the same quote it begins with",
+        what if what.contains("block") => "check the indentation and the brackets in the lines above",
+        _ => "compare it with the example",
+    };
+    Mistake::new(format!("not valid YAML, {what}"), hint)
+}
+
+fn too_deep() -> Mistake {
+    Mistake::new("the manifest is nested too deep or has too many values", "compare it with the example")
 }
 
 fn over_budget(breach: &serde_saphyr::budget::BudgetBreach) -> Mistake {
