@@ -3,7 +3,7 @@
  *   P  powers off at once                     W  waits for the ACPI power button, then powers off
  *   F  writes the disk full, sector by sector  R  reads the disk without end
  *   X  panics (pvpanic)                        T  restarts the machine
- * It says "ready" on the serial port first; F and R say '.' for 128 sectors that went well, '!' for an error.
+ * It says "ready" on the serial port first; F and R say '.' for 127 sectors that went well, '!' for an error.
  */
     .code16
     .globl _start
@@ -75,6 +75,9 @@ button:                         /* the PM block's address is in register 0x40 of
     mov %ax, %dx
     mov $0x100, %ax             /* PWRBTN_STS is cleared by writing it */
     out %ax, %dx
+    add $2, %dx                 /* without PWRBTN_EN the status is not set either */
+    out %ax, %dx
+    sub $2, %dx
 5:  in %dx, %ax
     test $0x100, %ax
     jz 5b

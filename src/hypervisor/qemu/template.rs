@@ -148,6 +148,7 @@ fn check_blocks(template: &Template, depth: usize, blocks: &mut usize) -> Result
                     "the template for QEMU uses partials ({{>…}} or {{*…}}), which are not supported",
                 ));
             }
+            _ => return Err(mistake("the template for QEMU uses something that is not supported")),
         }
     }
     Ok(())
