@@ -1,0 +1,62 @@
+//! Removable file systems: an image file on a loop device that can be pulled and plugged in again.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::{Signal, kill_process};
+
+use super::bench::{Bench, must};
+use super::processes;
+
+/// A stick, attached or not.
+pub struct Stick {
+    device: String,
+    /// Where it is mounted.
+    mount: Option<PathBuf>,
+}
+
+impl Stick {
+    /// A new exFAT stick of `mib` MiB, not yet attached.
+    pub fn exfat(bench: &Bench, mib: u64) -> Stick {
+        let image = bench.path().join("stick.img");
+        std::fs::File::create(&image).unwrap().set_len(mib << 20).unwrap();
+        must(Command::new("mkfs.exfat").args(["-L", "STICK"]).arg(&image));
+        let output = must(Command::new("losetup").args(["--find", "--show"]).arg(&image));
+        Stick { device: String::from_utf8_lossy(&output.stdout).trim().to_owned(), mount: None }
+    }
+
+    /// Plugs it in: the system mounts it at `mount`.
+    pub fn attach(&mut self, mount: &Path) {
+        assert!(self.mount.is_none(), "the stick is attached already");
+        std::fs::create_dir_all(mount).unwrap();
+        must(Command::new("mount.exfat-fuse").arg(&self.device).arg(mount));
+        self.mount = Some(mount.to_owned());
+    }
+
+    /// Pulls it without a word, whatever is open on it: the file system's process dies, every further access
+    /// to an open file fails, and the mount point is empty.
+    pub fn pull(&mut self) {
+        let mount = self.mount.take().unwrap_or_else(|| panic!("the stick is not attached"));
+        for daemon in processes::of(&mount, "mount.exfat") {
+            kill_process(daemon, Signal::KILL).unwrap();
+        }
+        processes::wait_until_gone(&mount, "mount.exfat");
+        must(Command::new("umount").arg("--lazy").arg(&mount));
+    }
+
+    /// Ejects it as a person should; fails if anything on it is still in use.
+    pub fn eject(&mut self) {
+        let mount = self.mount.take().unwrap_or_else(|| panic!("the stick is not attached"));
+        must(Command::new("umount").arg(&mount));
+        processes::wait_until_gone(&mount, "mount.exfat");
+    }
+}
+
+/// Mounts a new ext4 of `mib` MiB at `mount`: an internal disk that fills up.
+pub fn small_disk(bench: &Bench, mib: u64, mount: &Path) {
+    let image = bench.path().join("small-disk.img");
+    std::fs::File::create(&image).unwrap().set_len(mib << 20).unwrap();
+    must(Command::new("mkfs.ext4").args(["-q", "-F", "-m", "0"]).arg(&image));
+    std::fs::create_dir_all(mount).unwrap();
+    must(Command::new("mount").args(["-o", "loop"]).arg(&image).arg(mount));
+}

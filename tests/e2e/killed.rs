@@ -1,0 +1,121 @@
+//! kill -9 of the launcher in each phase, and of QEMU: nothing is lost, nothing is merged by halves, and the same
+//! PC gets out of it with one command.
+
+use super::harness::{Bench, Drive, Finished, Options, Pc, image_check, kill_hypervisor, wait_until_gone};
+
+/// Runs a session whose launcher is killed when `phase` starts, and recovers it by merging.
+/// Returns the markers that the next session finds.
+fn killed_at_the_start_of(phase: &str) -> Vec<String> {
+    let bench = Bench::new();
+    let drive = Drive::create(
+        &bench.folder("drive"),
+        &Options::keeping_both("marker kept;system-marker kept;write 24"),
+    );
+    let pc = Pc::new(&bench, "pc");
+    let mut launcher = pc.run(&drive);
+    launcher.phase(phase, "started");
+    launcher.kill();
+    recovered(&pc, &drive)
+}
+
+/// Recovers whatever is there by merging, and checks what must be true then.
+fn recovered(pc: &Pc, drive: &Drive) -> Vec<String> {
+    let path = drive.path.to_str().unwrap();
+    pc.call(&["status", path]).expect(0);
+    pc.call(&["recover", path, "--merge"]).expect(0);
+    wait_until_gone(&pc.scratch, "qemu-system");
+    pc.assert_as_before();
+    drive.set(&Options::keeping_both("show"));
+    let next: Finished = pc.session(drive);
+    for disk in ["system", "user"] {
+        image_check(&drive.base(disk));
+    }
+    assert_eq!(next.markers("system"), next.markers("user"), "one disk's changes came without the other's");
+    next.markers("user")
+}
+
+#[test]
+fn a_launcher_killed_while_it_prepares_leaves_nothing_in_the_way() {
+    assert_eq!(killed_at_the_start_of("prepare"), [] as [&str; 0]);
+}
+
+#[test]
+fn a_launcher_killed_while_it_launches_leaves_nothing_in_the_way() {
+    // Depending on the moment the guest runs by then, and what it does is kept.
+    let markers = killed_at_the_start_of("launch");
+    assert!(markers.is_empty() || markers == ["kept"], "{markers:?}");
+}
+
+#[test]
+fn a_guest_whose_launcher_was_killed_runs_on_and_is_taken_over_shut_down_and_merged() {
+    let bench = Bench::new();
+    let drive =
+        Drive::create(&bench.folder("drive"), &Options::keeping_both("marker kept;system-marker kept;wait"));
+    let pc = Pc::new(&bench, "pc");
+    let mut launcher = pc.run(&drive);
+    launcher.guest("wait");
+    launcher.kill();
+    // Nobody starts a second guest on these disks.
+    pc.run(&drive).finish().expect(6);
+    assert_eq!(recovered(&pc, &drive), ["kept"]);
+}
+
+#[test]
+fn a_launcher_killed_while_the_guest_stops_loses_nothing() {
+    assert_eq!(killed_at_the_start_of("stop"), ["kept"]);
+}
+
+#[test]
+fn a_launcher_killed_while_it_merges_loses_nothing() {
+    assert_eq!(killed_at_the_start_of("merge"), ["kept"]);
+}
+
+#[test]
+fn a_launcher_killed_while_it_wipes_leaves_merged_bases_and_an_empty_scratch() {
+    assert_eq!(killed_at_the_start_of("wipe"), ["kept"]);
+}
+
+#[test]
+fn a_left_over_session_can_be_discarded_instead() {
+    let bench = Bench::new();
+    let drive = Drive::create(&bench.folder("drive"), &Options::keeping_both("marker lost;wait"));
+    let pc = Pc::new(&bench, "pc");
+    let before = drive.checksums();
+    let mut launcher = pc.run(&drive);
+    launcher.guest("wait");
+    launcher.kill();
+    pc.call(&["recover", drive.path.to_str().unwrap(), "--discard"]).expect(0);
+    wait_until_gone(&pc.scratch, "qemu-system");
+    pc.assert_as_before();
+    assert_eq!(drive.checksums(), before);
+}
+
+#[test]
+fn the_next_run_recovers_first_when_told_how() {
+    let bench = Bench::new();
+    let drive = Drive::create(&bench.folder("drive"), &Options::new("marker first"));
+    let pc = Pc::new(&bench, "pc");
+    let mut launcher = pc.run(&drive);
+    launcher.phase("stop", "started");
+    launcher.kill();
+
+    drive.set(&Options::new("show"));
+    let next = pc.run_with(&drive, &["--accelerator", "tcg", "--leftover", "merge"]).finish();
+    next.expect(0);
+    assert_eq!(next.markers("user"), ["first"]);
+}
+
+#[test]
+fn a_killed_hypervisor_is_no_clean_end_and_its_changes_wait_for_a_decision() {
+    let bench = Bench::new();
+    let drive =
+        Drive::create(&bench.folder("drive"), &Options::keeping_both("marker kept;system-marker kept;wait"));
+    let pc = Pc::new(&bench, "pc");
+    let before = drive.checksums();
+    let mut launcher = pc.run(&drive);
+    launcher.guest("wait");
+    kill_hypervisor(&pc.scratch);
+    launcher.finish().expect(8);
+    assert_eq!(drive.checksums(), before);
+    assert_eq!(recovered(&pc, &drive), ["kept"]);
+}

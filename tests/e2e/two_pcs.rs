@@ -1,0 +1,48 @@
+//! One drive, two PCs: the changes of an abandoned session never land on newer work.
+
+use super::harness::{Bench, Drive, Options, Pc, image_check, wait_until_gone};
+
+#[test]
+fn changes_left_on_one_pc_are_refused_after_the_drive_was_used_on_another() {
+    let bench = Bench::new();
+    let drive = Drive::create(&bench.folder("drive"), &Options::new("marker office"));
+    let path = drive.path.to_str().unwrap();
+    let office = Pc::new(&bench, "office");
+    let home = Pc::new(&bench, "home");
+
+    let mut launcher = office.run(&drive);
+    launcher.phase("stop", "started");
+    launcher.kill();
+    wait_until_gone(&office.scratch, "qemu-system");
+
+    // The second PC can't know what the first one holds: it says so and starts nothing by itself.
+    drive.set(&Options::new("marker home"));
+    let refused = home.run(&drive).finish();
+    refused.expect(6);
+    assert!(refused.error().contains("office"), "{}", refused.error());
+    let status = home.call(&["status", path]);
+    status.expect(0);
+    assert!(status.report().contains("office"), "{}", status.report());
+    home.run_with(&drive, &["--accelerator", "tcg", "--abandon-session"]).finish().expect(0);
+
+    // Back on the first: what it holds belongs to an older state.
+    let before = drive.checksums();
+    let refused = office.call(&["recover", path, "--merge"]);
+    assert_ne!(refused.code, Some(0), "{}", refused.report());
+    assert_eq!(drive.checksums(), before);
+
+    // It can be saved as images of their own, and then discarded.
+    let aside = bench.folder("saved");
+    office.call(&["recover", path, "--save-as", aside.to_str().unwrap()]).expect(0);
+    let saved: Vec<_> = std::fs::read_dir(&aside).unwrap().flatten().map(|entry| entry.path()).collect();
+    assert!(!saved.is_empty(), "nothing was saved");
+    for image in saved.iter().filter(|path| path.extension().is_some_and(|kind| kind == "qcow2")) {
+        image_check(image);
+    }
+    assert_eq!(drive.checksums(), before);
+    office.call(&["recover", path, "--discard"]).expect(0);
+    office.assert_as_before();
+
+    drive.set(&Options::new("show"));
+    assert_eq!(office.session(&drive).markers("user"), ["home"]);
+}
