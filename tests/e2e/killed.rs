@@ -3,9 +3,9 @@
 
 use super::harness::{Bench, Drive, Finished, Options, Pc, image_check, kill_hypervisor, wait_until_gone};
 
-/// Runs a session whose launcher is killed when `phase` starts, and recovers it by merging.
+/// Runs a session whose launcher is killed when `phase` reaches `state`, and recovers it by merging.
 /// Returns the markers that the next session finds.
-fn killed_at_the_start_of(phase: &str) -> Vec<String> {
+fn killed_at(phase: &str, state: &str) -> Vec<String> {
     let bench = Bench::new();
     let drive = Drive::create(
         &bench.folder("drive"),
@@ -13,7 +13,7 @@ fn killed_at_the_start_of(phase: &str) -> Vec<String> {
     );
     let pc = Pc::new(&bench, "pc");
     let mut launcher = pc.run(&drive);
-    launcher.phase(phase, "started");
+    launcher.phase(phase, state);
     launcher.kill();
     recovered(&pc, &drive)
 }
@@ -36,13 +36,13 @@ fn recovered(pc: &Pc, drive: &Drive) -> Vec<String> {
 
 #[test]
 fn a_launcher_killed_while_it_prepares_leaves_nothing_in_the_way() {
-    assert_eq!(killed_at_the_start_of("prepare"), [] as [&str; 0]);
+    assert_eq!(killed_at("prepare", "started"), [] as [&str; 0]);
 }
 
 #[test]
 fn a_launcher_killed_while_it_launches_leaves_nothing_in_the_way() {
     // Depending on the moment the guest runs by then, and what it does is kept.
-    let markers = killed_at_the_start_of("launch");
+    let markers = killed_at("launch", "started");
     assert!(markers.is_empty() || markers == ["kept"], "{markers:?}");
 }
 
@@ -61,18 +61,18 @@ fn a_guest_whose_launcher_was_killed_runs_on_and_is_taken_over_shut_down_and_mer
 }
 
 #[test]
-fn a_launcher_killed_while_the_guest_stops_loses_nothing() {
-    assert_eq!(killed_at_the_start_of("stop"), ["kept"]);
+fn a_launcher_killed_right_after_the_guest_stopped_loses_nothing() {
+    assert_eq!(killed_at("run", "done"), ["kept"]);
 }
 
 #[test]
 fn a_launcher_killed_while_it_merges_loses_nothing() {
-    assert_eq!(killed_at_the_start_of("merge"), ["kept"]);
+    assert_eq!(killed_at("merge", "started"), ["kept"]);
 }
 
 #[test]
 fn a_launcher_killed_while_it_wipes_leaves_merged_bases_and_an_empty_scratch() {
-    assert_eq!(killed_at_the_start_of("wipe"), ["kept"]);
+    assert_eq!(killed_at("wipe", "started"), ["kept"]);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn the_next_run_recovers_first_when_told_how() {
     let drive = Drive::create(&bench.folder("drive"), &Options::new("marker first"));
     let pc = Pc::new(&bench, "pc");
     let mut launcher = pc.run(&drive);
-    launcher.phase("stop", "started");
+    launcher.phase("run", "done");
     launcher.kill();
 
     drive.set(&Options::new("show"));

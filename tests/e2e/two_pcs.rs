@@ -11,7 +11,7 @@ fn changes_left_on_one_pc_are_refused_after_the_drive_was_used_on_another() {
     let home = Pc::new(&bench, "home");
 
     let mut launcher = office.run(&drive);
-    launcher.phase("stop", "started");
+    launcher.phase("run", "done");
     launcher.kill();
     wait_until_gone(&office.scratch, "qemu-system");
 
