@@ -37,7 +37,7 @@ stick=$work/stick
 mkdir "$stick"
 if [ "$(id -u)" = 0 ]; then
     truncate -s 512M "$work/stick.img"
-    mkfs.exfat -q -L STICK "$work/stick.img" > /dev/null
+    mkfs.exfat -L STICK "$work/stick.img" > /dev/null
     loop=$(losetup --find --show "$work/stick.img")
     mount.exfat-fuse "$loop" "$stick" > /dev/null
     echo "exFAT on $loop"

@@ -10,9 +10,13 @@ use super::processes;
 
 /// A stick, attached or not.
 pub struct Stick {
+    image: PathBuf,
+    attached: Option<Attached>,
+}
+
+struct Attached {
     device: String,
-    /// Where it is mounted.
-    mount: Option<PathBuf>,
+    mount: PathBuf,
 }
 
 impl Stick {
@@ -21,34 +25,45 @@ impl Stick {
         let image = bench.path().join("stick.img");
         std::fs::File::create(&image).unwrap().set_len(mib << 20).unwrap();
         must(Command::new("mkfs.exfat").args(["-L", "STICK"]).arg(&image));
-        let output = must(Command::new("losetup").args(["--find", "--show"]).arg(&image));
-        Stick { device: String::from_utf8_lossy(&output.stdout).trim().to_owned(), mount: None }
+        Stick { image, attached: None }
     }
 
-    /// Plugs it in: the system mounts it at `mount`.
+    /// Plugs it in: it gets a device, and the system mounts it at `mount`.
     pub fn attach(&mut self, mount: &Path) {
-        assert!(self.mount.is_none(), "the stick is attached already");
+        assert!(self.attached.is_none(), "the stick is attached already");
         std::fs::create_dir_all(mount).unwrap();
-        must(Command::new("mount.exfat-fuse").arg(&self.device).arg(mount));
-        self.mount = Some(mount.to_owned());
+        // A new device each time, as with a real stick: while somebody has a file of the pulled one open, the kernel
+        // would find the dead file system again on the old one.
+        let output = must(Command::new("losetup").args(["--find", "--show"]).arg(&self.image));
+        let device = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        must(Command::new("mount.exfat-fuse").arg(&device).arg(mount));
+        self.attached = Some(Attached { device, mount: mount.to_owned() });
     }
 
     /// Pulls it without a word, whatever is open on it: the file system's process dies, every further access
     /// to an open file fails, and the mount point is empty.
     pub fn pull(&mut self) {
-        let mount = self.mount.take().unwrap_or_else(|| panic!("the stick is not attached"));
+        let Attached { device, mount } = self.take();
         for daemon in processes::of(&mount, "mount.exfat") {
             kill_process(daemon, Signal::KILL).unwrap();
         }
         processes::wait_until_gone(&mount, "mount.exfat");
         must(Command::new("umount").arg("--lazy").arg(&mount));
+        // What reached the device is on the stick; the loop device goes when its last user does.
+        must(Command::new("blockdev").args(["--flushbufs", &device]));
+        must(Command::new("losetup").args(["--detach", &device]));
     }
 
     /// Ejects it as a person should; fails if anything on it is still in use.
     pub fn eject(&mut self) {
-        let mount = self.mount.take().unwrap_or_else(|| panic!("the stick is not attached"));
+        let Attached { device, mount } = self.take();
         must(Command::new("umount").arg(&mount));
         processes::wait_until_gone(&mount, "mount.exfat");
+        must(Command::new("losetup").args(["--detach", &device]));
+    }
+
+    fn take(&mut self) -> Attached {
+        self.attached.take().unwrap_or_else(|| panic!("the stick is not attached"))
     }
 }
 
