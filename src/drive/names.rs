@@ -46,6 +46,9 @@ pub const LAUNCHER_PREFIX: &str = "launcher-";
 /// In a `launcher-…` folder: locked as long as that launcher lives, so that left-over copies can be told apart.
 pub const LAUNCHER_LOCK: &str = "lock";
 
+/// In a session's scratch folder: locked by the launcher that works in it.
+pub const SCRATCH_LOCK: &str = "lock";
+
 /// In a session's scratch folder: the session as the PC knows it.
 pub const SCRATCH_SESSION: &str = "session.json";
 

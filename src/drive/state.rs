@@ -140,7 +140,7 @@ impl Drive {
     }
 }
 
-fn failed(verb: &str, record: &Record, error: pocketvm_disk::error::Error) -> Error {
+fn failed(verb: &str, record: &Record, error: pocketvm_disk::Error) -> Error {
     let hint =
         error.hint().unwrap_or("check that the drive is attached, has room, and is not write-protected");
     Error::new(Kind::Drive, format!("cannot {verb} {}", record.what)).hint(hint).because(error)

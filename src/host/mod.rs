@@ -15,3 +15,4 @@ pub mod signals;
 pub mod volume;
 #[cfg(windows)]
 mod windows;
+pub mod whole;

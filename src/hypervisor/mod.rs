@@ -69,6 +69,14 @@ pub fn detect(places: &Places, remembered: &mut Verdicts, say: &dyn Fn(&str)) ->
     qemu::detect(places, remembered, say)
 }
 
+/// Takes over a guest that still runs in `scratch` after its launcher died; `Ok(None)` if none does.
+///
+/// # Errors
+/// A guest runs there but can't be reached.
+pub fn adopt(scratch: &std::path::Path) -> Result<Option<Running>> {
+    qemu::adopt(scratch)
+}
+
 /// The door to `candidate`.
 ///
 /// # Errors

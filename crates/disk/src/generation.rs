@@ -60,6 +60,16 @@ pub enum BaseState {
     },
 }
 
+impl BaseState {
+    /// The generation the base is at; none if it is fresh or another program wrote to it.
+    pub fn generation(self) -> Option<GenerationId> {
+        match self {
+            BaseState::At { generation } => Some(generation),
+            BaseState::Fresh | BaseState::Foreign { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for BaseState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -68,6 +68,14 @@ impl Size {
 }
 
 /// The largest unit that shows the size exactly, so that the text reads back as the same size.
+impl std::str::FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Size, String> {
+        Size::parse(text).map_err(|mistake| mistake.what)
+    }
+}
+
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let exact = UNITS.iter().rev().find(|(_, power)| self.0 != 0 && self.0.trailing_zeros() >= *power);

@@ -23,6 +23,7 @@ mod running;
 mod template;
 
 pub use detect::detect;
+pub use launch::adopt;
 
 /// The built-in template: used when the drive has none of its own.
 pub const TEMPLATE: &str = include_str!("../../../templates/qemu.yaml.hbs");

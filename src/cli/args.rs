@@ -1,0 +1,206 @@
+//! The command line: words, flags and their help.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+
+use crate::drive::manifest::Size;
+
+/// Shown under `--help` and in the man page.
+const EXIT_CODES: &str = "\
+Exit codes:
+   0  done
+   1  unexpected failure
+   2  wrong usage
+   3  no drive found, or its manifest is wrong
+   4  the drive is in use by another launcher
+   5  the plan refuses: memory, room or consent is missing
+   6  an earlier session was left behind and needs a decision
+   7  no usable hypervisor, or it failed
+   8  the guest did not shut down cleanly; its changes are kept
+   9  the merge failed or was cancelled; old state and changes are intact
+  10  a disk is damaged or not supported
+  11  the drive is gone
+  12  interrupted; the session is recoverable";
+
+const EXAMPLES: &str = "\
+Examples:
+  pocketvm run                          run the machine on this drive
+  pocketvm run /media/me/STICK          run the machine on that drive
+  pocketvm run --discard user           run, and forget what the session changed
+  pocketvm run --headless --json        run from a script
+  pocketvm plan                         show what a run would do, without doing it
+  pocketvm recover --merge              save what a crashed session left behind";
+
+/// A computer that lives on a USB stick.
+#[derive(Debug, Parser)]
+#[command(name = "pocketvm", version, max_term_width = 100, arg_required_else_help = true,
+    after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// How to say it.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// How a command speaks.
+#[derive(Debug, Args, Clone, Copy)]
+pub struct Output {
+    /// Print JSON lines on standard output instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Print only errors and what was asked for
+    #[arg(long, short, global = true, conflicts_with = "json")]
+    pub quiet: bool,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the machine on a drive: start, work, shut down, save, unplug
+    Run(RunArgs),
+    /// Show what a run would do on this PC, without doing anything
+    Plan(RunArgs),
+    /// Show whether the drive is clean, in use, or waiting for a left-over session
+    Status(DriveArgs),
+    /// Show which hypervisors and accelerators this PC has, and why others are not used
+    Detect(DetectArgs),
+    /// Decide about what an earlier session left behind
+    #[command(after_help = "Examples:\n  pocketvm recover                     show what was left behind\n  pocketvm recover --merge             save its changes to the drive\n  pocketvm recover --save-as ~/rescue  keep its overlays as files and clean up")]
+    Recover(RecoverArgs),
+    /// Throw away what an earlier session left behind
+    #[command(after_help = "Example:\n  pocketvm discard --yes /media/me/STICK")]
+    Discard(DiscardArgs),
+    /// Show the hypervisor's configuration as a run would use it
+    Render(RunArgs),
+    /// Check the drive's health: manifest, state and disks
+    Check(DriveArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the man page
+    Man,
+}
+
+/// Which drive.
+#[derive(Debug, Args, Clone)]
+pub struct DriveArgs {
+    /// Folder of the drive [default: where this program lies, then the only attached drive]
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub drive: Option<PathBuf>,
+    /// Folder on this PC for sessions [default: $POCKETVM_SCRATCH, or the user's cache folder]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub scratch: Option<PathBuf>,
+}
+
+/// How to run.
+#[derive(Debug, Args, Clone)]
+#[command(after_help = "Examples:\n  pocketvm run --memory '2 GiB' --cpus 2\n  pocketvm run --keep system --discard user\n  pocketvm run --headless --json --leftover merge")]
+pub struct RunArgs {
+    /// Which drive.
+    #[command(flatten)]
+    pub drive: DriveArgs,
+    /// Keep this disk's changes, whatever the manifest says
+    #[arg(long, value_name = "DISK")]
+    pub keep: Vec<String>,
+    /// Discard this disk's changes, whatever the manifest says
+    #[arg(long, value_name = "DISK")]
+    pub discard: Vec<String>,
+    /// Open no window for the guest
+    #[arg(long)]
+    pub headless: bool,
+    /// Guest memory, for instance '2 GiB'
+    #[arg(long, value_name = "SIZE")]
+    pub memory: Option<Size>,
+    /// Guest CPUs
+    #[arg(long, value_name = "N")]
+    pub cpus: Option<u32>,
+    /// Use this accelerator, for instance tcg
+    #[arg(long, value_name = "NAME")]
+    pub accelerator: Option<String>,
+    /// What to do first about a session that was left behind [default: ask, or stop]
+    #[arg(long, value_name = "WHAT")]
+    pub leftover: Option<Decision>,
+    /// What to do if the guest does not shut down cleanly [default: ask, or stop]
+    #[arg(long, value_name = "WHAT")]
+    pub on_unclean: Option<Decision>,
+    /// Start although another PC, or a lost folder, holds newer changes; they can't be merged afterwards
+    #[arg(long)]
+    pub abandon_session: bool,
+    /// Accept that the session's changes lie on this PC without encryption until they are saved
+    #[arg(long)]
+    pub accept_plain_scratch: bool,
+}
+
+/// Where to look.
+#[derive(Debug, Args, Clone)]
+pub struct DetectArgs {
+    /// Which drive's own hypervisor and remembered verdicts to use
+    #[command(flatten)]
+    pub drive: DriveArgs,
+    /// Prove every accelerator again instead of trusting the verdicts on the drive
+    #[arg(long)]
+    pub fresh: bool,
+}
+
+/// What to do with a left-over session.
+#[derive(Debug, Args, Clone)]
+pub struct RecoverArgs {
+    /// Which drive.
+    #[command(flatten)]
+    pub drive: DriveArgs,
+    /// Save the changes to the drive
+    #[arg(long, group = "what")]
+    pub merge: bool,
+    /// Throw the changes away
+    #[arg(long, group = "what")]
+    pub discard: bool,
+    /// Copy the overlays into this folder as separate images, then clean up
+    #[arg(long, value_name = "DIR", group = "what", value_hint = ValueHint::DirPath)]
+    pub save_as: Option<PathBuf>,
+}
+
+/// What to throw away.
+#[derive(Debug, Args, Clone)]
+pub struct DiscardArgs {
+    /// Which drive.
+    #[command(flatten)]
+    pub drive: DriveArgs,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
+}
+
+/// A decision taken in advance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Decision {
+    /// Save the changes to the drive
+    Merge,
+    /// Throw the changes away
+    Discard,
+    /// Leave everything as it is and stop
+    Stop,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_exit_code_is_documented() {
+        for kind in crate::Kind::ALL {
+            let code = format!("\n{:>4}  ", kind.exit_code());
+            assert!(EXIT_CODES.contains(&code), "{kind:?} is missing");
+        }
+    }
+}

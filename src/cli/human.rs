@@ -1,0 +1,185 @@
+//! The view for people: events as lines on standard error, live figures as one line that stays.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::sync::Mutex;
+
+use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::host::env;
+use crate::hypervisor::GuestEvent;
+use crate::session::event::{Answer, Event, Notice, Question, Step, StepState, View};
+
+/// Writes for people.
+pub struct Human {
+    quiet: bool,
+    colour: bool,
+    line: Mutex<Option<ProgressBar>>,
+}
+
+impl Human {
+    /// A view on standard error; `quiet` leaves only warnings, questions and errors.
+    pub fn new(quiet: bool) -> Human {
+        let colour = std::io::stderr().is_terminal() && env::value(env::NO_COLOR).is_none();
+        Human { quiet, colour, line: Mutex::new(None) }
+    }
+
+    fn say(&self, text: &str) {
+        let line = self.line.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match &*line {
+            Some(bar) => bar.suspend(|| write_line(text)),
+            None => write_line(text),
+        }
+    }
+
+    fn mark(&self, mark: &str, code: &str) -> String {
+        if self.colour { format!("\x1b[{code}m{mark}\x1b[0m") } else { mark.to_owned() }
+    }
+
+    fn live(&self, style: &str, length: Option<u64>, update: impl FnOnce(&ProgressBar)) {
+        if self.quiet {
+            return;
+        }
+        let mut line = self.line.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let bar = line.get_or_insert_with(|| {
+            let target = ProgressDrawTarget::stderr_with_hz(10);
+            let bar = ProgressBar::with_draw_target(length, target);
+            // The templates are constants of this file; should one be wrong, the plain style still shows the figures.
+            bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar
+        });
+        update(bar);
+    }
+
+    fn end_live(&self) {
+        if let Some(bar) = self.line.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Standard error may be closed or full; a session must not end because of that.
+fn write_line(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+impl View for Human {
+    fn show(&self, event: &Event) {
+        match event {
+            Event::Phase { phase, state: StepState::Started, .. } => {
+                self.end_live();
+                if !self.quiet && matches!(phase, Step::Run | Step::Merge) {
+                    let text = match phase {
+                        Step::Run => "The machine runs. Shut it down inside, or press Ctrl-C",
+                        _ => "Saving to the drive. Do not unplug yet",
+                    };
+                    self.say(&format!("{} {text}", self.mark("·", "2")));
+                }
+            }
+            Event::Phase { phase, state: StepState::Done, seconds } => {
+                self.end_live();
+                if !self.quiet {
+                    self.say(&format!("{} {:<8} {seconds:.1} s", self.mark("✓", "32"), phase.word()));
+                }
+            }
+            Event::Candidate { .. } => {}
+            Event::Plan { plan } if !self.quiet => {
+                if let Some(choice) = &plan.hypervisor {
+                    self.say(&format!(
+                        "  {} on {} {} ({}), {} MiB of memory, {} CPU{}",
+                        plan.machine,
+                        choice.hypervisor,
+                        choice.version.as_deref().unwrap_or("of unknown version"),
+                        choice.accelerator,
+                        plan.memory_mib,
+                        plan.cpus,
+                        if plan.cpus == 1 { "" } else { "s" }
+                    ));
+                }
+            }
+            Event::Figures { seconds, memory, unsaved, room } => {
+                let unsaved: Vec<String> =
+                    unsaved.iter().map(|(disk, bytes)| format!("{disk} {}", HumanBytes(*bytes))).collect();
+                let text = format!(
+                    "{}  memory {}  unsaved on this PC: {}  room {}",
+                    HumanDuration(std::time::Duration::from_secs(*seconds)),
+                    HumanBytes(*memory),
+                    unsaved.join(", "),
+                    HumanBytes(*room)
+                );
+                self.live("  {msg}", None, |bar| bar.set_message(text));
+            }
+            Event::Notice { code, text } => {
+                let calm = matches!(code, Notice::DriveBack | Notice::HostRoom | Notice::ShuttingDown | Notice::Accelerator);
+                if !(self.quiet && calm) {
+                    self.say(&format!("{} {text}", self.mark("!", "33")));
+                }
+            }
+            Event::Guest { guest: GuestEvent::Reset } if !self.quiet => self.say("  The machine restarts"),
+            Event::MergeProgress { done, total } => {
+                self.live("  {bar:30} {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left", Some(*total), |bar| {
+                    bar.set_length(*total);
+                    bar.set_position(*done);
+                });
+            }
+            Event::Merged { disks } if !self.quiet => {
+                self.end_live();
+                for disk in disks {
+                    self.say(&format!(
+                        "  {}: {} changed, {} written to the drive",
+                        disk.name,
+                        HumanBytes(disk.changed),
+                        HumanBytes(disk.written)
+                    ));
+                }
+            }
+            Event::Done { text, .. } => {
+                self.end_live();
+                if !self.quiet {
+                    self.say(&format!("{} {text}", self.mark("✓", "32;1")));
+                }
+            }
+            Event::Error { what, safe, hint, .. } => {
+                self.end_live();
+                self.say(&format!("{} {what}", self.mark("error:", "31;1")));
+                if let Some(safe) = safe {
+                    self.say(&format!("{} {safe}", self.mark("safe:", "32")));
+                }
+                if let Some(hint) = hint {
+                    self.say(&format!("{} {hint}", self.mark("hint:", "36")));
+                }
+            }
+            Event::Session { .. } | Event::Guest { .. } | Event::Plan { .. } | Event::Merged { .. } => {}
+        }
+    }
+
+    fn ask(&self, question: &Question) -> Option<Answer> {
+        self.end_live();
+        if !(std::io::stdin().is_terminal() && std::io::stderr().is_terminal()) {
+            return None;
+        }
+        write_line(&question.text);
+        loop {
+            let words: Vec<&str> = question.answers.iter().map(|answer| word(*answer)).collect();
+            let _ = write!(std::io::stderr().lock(), "{}? ", words.join(" / "));
+            let mut reply = String::new();
+            if std::io::stdin().lock().read_line(&mut reply).ok()? == 0 {
+                return None;
+            }
+            let reply = reply.trim().to_lowercase();
+            let chosen = question.answers.iter().find(|answer| !reply.is_empty() && word(**answer) == reply);
+            if let Some(answer) = chosen {
+                return Some(*answer);
+            }
+            write_line(&format!("Please type one of: {}", words.join(", ")));
+        }
+    }
+}
+
+fn word(answer: Answer) -> &'static str {
+    match answer {
+        Answer::Merge => "merge",
+        Answer::Discard => "discard",
+        Answer::Later => "later",
+        Answer::Accept => "yes",
+    }
+}

@@ -1,0 +1,198 @@
+//! The command line: a view of the session. It parses, shows and asks; no step lives here.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{CommandFactory, Parser};
+
+use crate::host::relaunch::{self, OwnCopy};
+use crate::host::{self, signals::Signal};
+use crate::session::controls::Controls;
+use crate::session::event::{Answer, Event, Outcome, Question, View};
+use crate::session::supervision::Control;
+use crate::session::{self, Options, Wish};
+use crate::{Error, Kind, Result};
+
+pub mod args;
+mod human;
+mod json;
+mod report;
+
+use args::{Cli, Command, Decision, DiscardArgs, DriveArgs, RecoverArgs, RunArgs};
+
+/// Does what the command line says; the exit code is documented in `--help`.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    init_log();
+    let view: Arc<dyn View> = if cli.output.json { Arc::new(json::Json) } else { Arc::new(human::Human::new(cli.output.quiet)) };
+    match act(&cli, &view) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            view.show(&Event::error(&error));
+            ExitCode::from(error.kind.exit_code())
+        }
+    }
+}
+
+/// The log goes to standard error and only when asked for, so that it never mixes with what people or programs read.
+fn init_log() {
+    if let Some(filter) = host::env::text(host::env::LOG) {
+        let filter = tracing_subscriber::EnvFilter::new(filter);
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    }
+}
+
+fn act(cli: &Cli, view: &Arc<dyn View>) -> Result<u8> {
+    let json = cli.output.json;
+    match &cli.command {
+        Command::Run(args) => in_session(&args.drive, view, |controls| session::run(&options(args), controls, &**view)),
+        Command::Recover(args) => in_session(&args.drive, view, |controls| {
+            session::recover(&drive_options(&args.drive), wish(args), controls, &**view)
+        }),
+        Command::Discard(args) => {
+            confirm_discard(args, &**view)?;
+            in_session(&args.drive, view, |controls| {
+                session::recover(&drive_options(&args.drive), Some(Wish::Discard), controls, &**view)
+            })
+        }
+        Command::Plan(args) => {
+            let plan = session::plan(&options(args), &**view)?;
+            let refused = !plan.refusals.is_empty();
+            if json {
+                view.show(&Event::Plan { plan: Box::new(plan) });
+            } else {
+                report::plan(&plan);
+            }
+            Ok(if refused { Kind::Refused.exit_code() } else { 0 })
+        }
+        Command::Status(args) => {
+            let status = session::status(&drive_options(args))?;
+            report::answer(json, "status", &status, report::status);
+            Ok(0)
+        }
+        Command::Detect(args) => {
+            let options = Options { fresh_verdicts: args.fresh, ..drive_options(&args.drive) };
+            let candidates = session::detect(&options, &**view)?;
+            if !json {
+                report::candidates(&candidates);
+            }
+            Ok(if candidates.iter().any(|one| one.is_usable()) { 0 } else { Kind::Hypervisor.exit_code() })
+        }
+        Command::Render(args) => {
+            let rendered = session::render(&options(args), &**view)?;
+            report::answer(json, "rendered", &rendered, report::rendered);
+            Ok(0)
+        }
+        Command::Check(args) => {
+            let health = session::check(&drive_options(args))?;
+            report::answer(json, "health", &health, report::health);
+            Ok(if health.is_good() { 0 } else { Kind::Disk.exit_code() })
+        }
+        Command::Completions { shell } => {
+            clap_complete::generate(*shell, &mut Cli::command(), "pocketvm", &mut std::io::stdout());
+            Ok(0)
+        }
+        Command::Man => {
+            clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?;
+            Ok(0)
+        }
+    }
+}
+
+/// Does what touches the drive for long: from a copy of this program, with signals passed on, and a last line.
+fn in_session(
+    drive: &DriveArgs,
+    view: &Arc<dyn View>,
+    work: impl FnOnce(&Controls) -> Result<Outcome>,
+) -> Result<u8> {
+    let options = drive_options(drive);
+    let root = options.find_drive()?;
+    let scratch = options.find_scratch(&root)?;
+    scratch.prepare()?;
+    relaunch::remove_left_over(scratch.path());
+    if relaunch::is_needed(&root)? {
+        // On POSIX this does not return: the copy takes this process over.
+        let code = relaunch::relaunch(scratch.path())?;
+        return Ok(u8::try_from(code).unwrap_or(Kind::Unexpected.exit_code()));
+    }
+    let _copy = OwnCopy::hold()?;
+    relaunch::leave_to(scratch.path())?;
+    let controls = Arc::new(Controls::new());
+    pass_signals_on(&controls)?;
+    let outcome = work(&controls)?;
+    let text = match outcome {
+        Outcome::Saved => "Everything is saved. You can unplug the drive now",
+        Outcome::Discarded => "The changes were discarded. You can unplug the drive now",
+        Outcome::Clean | Outcome::Answered => "The drive is clean. You can unplug it now",
+    };
+    view.show(&Event::Done { outcome, text: text.into() });
+    Ok(0)
+}
+
+fn pass_signals_on(controls: &Arc<Controls>) -> Result<()> {
+    let signals = host::signals::listen()?;
+    let controls = controls.clone();
+    std::thread::spawn(move || {
+        for signal in signals {
+            controls.send(match signal {
+                Signal::Interrupt => Control::Interrupt,
+                Signal::Terminate | Signal::HangUp => Control::Terminate,
+            });
+        }
+    });
+    Ok(())
+}
+
+fn options(args: &RunArgs) -> Options {
+    Options {
+        keep: args.keep.clone(),
+        discard: args.discard.clone(),
+        headless: args.headless,
+        memory: args.memory.map(|size| size.bytes()),
+        cpus: args.cpus,
+        accelerator: args.accelerator.clone(),
+        leftover: args.leftover.map(answer),
+        on_unclean: args.on_unclean.map(answer),
+        abandon_session: args.abandon_session,
+        accept_plain_scratch: args.accept_plain_scratch,
+        ..drive_options(&args.drive)
+    }
+}
+
+fn drive_options(args: &DriveArgs) -> Options {
+    Options { drive: args.drive.clone(), scratch: args.scratch.clone(), ..Options::default() }
+}
+
+fn answer(decision: Decision) -> Answer {
+    match decision {
+        Decision::Merge => Answer::Merge,
+        Decision::Discard => Answer::Discard,
+        Decision::Stop => Answer::Later,
+    }
+}
+
+fn wish(args: &RecoverArgs) -> Option<Wish> {
+    match (&args.save_as, args.merge, args.discard) {
+        (Some(target), _, _) => Some(Wish::SaveAs(target.clone())),
+        (None, true, _) => Some(Wish::Merge),
+        (None, _, true) => Some(Wish::Discard),
+        (None, false, false) => None,
+    }
+}
+
+fn confirm_discard(args: &DiscardArgs, view: &dyn View) -> Result<()> {
+    if args.yes {
+        return Ok(());
+    }
+    let status = session::status(&drive_options(&args.drive))?;
+    if status.state == session::status::State::Clean {
+        return Ok(());
+    }
+    let text = format!("{}. Discarding can't be undone", status.text);
+    match view.ask(&Question { text, answers: vec![Answer::Later, Answer::Discard] }) {
+        Some(Answer::Discard) => Ok(()),
+        _ => Err(Error::new(Kind::Leftover, "nobody confirmed that the changes are to be thrown away")
+            .safe("nothing was changed")
+            .hint("confirm it with --yes")),
+    }
+}

@@ -1,0 +1,110 @@
+//! A claimed drive: opened, locked for us, with a known identity, its disks whole.
+
+use std::path::{Path, PathBuf};
+
+use pocketvm_disk::{CommitFile, GenerationId};
+use uuid::Uuid;
+
+use super::event::{Event, Notice, View};
+use super::leftover::{self, Leftover};
+use crate::drive::manifest::RelativePath;
+use crate::drive::{self, Drive, names};
+use crate::host::{self, scratch};
+use crate::{Error, Kind, Result};
+
+/// A drive that nobody else uses while this value lives.
+pub struct Claim {
+    /// The drive.
+    pub drive: Drive,
+    /// Who it is.
+    pub identity: Uuid,
+    /// Where merges are recorded.
+    pub commit: CommitFile,
+    _lock: drive::DriveLock,
+}
+
+impl Claim {
+    /// Claims the drive at `root`, and finishes or undoes a flip that was interrupted.
+    ///
+    /// # Errors
+    /// No drive there, in use by another launcher, or its state is damaged.
+    pub fn new(root: &Path, view: &dyn View) -> Result<Claim> {
+        let drive = Drive::open(root)?;
+        drive.prepare_state()?;
+        let lock = drive.lock()?;
+        let identity = drive::Identity::ensure(&drive)?;
+        if let drive::Origin::Cloned { was } = identity.origin {
+            view.show(&Event::notice(
+                Notice::Cloned,
+                format!("This drive is a copy of another one and is a drive of its own from now on (copied from {was})"),
+            ));
+        }
+        let path = drive.root().join(names::STATE).join(names::COMMIT);
+        if !path.exists() {
+            CommitFile::create(&path).map_err(disk_error)?;
+        }
+        let commit = CommitFile::open(&path, drive.root()).map_err(disk_error)?;
+        let told = match pocketvm_disk::recover(&commit).map_err(disk_error)?.outcome {
+            pocketvm_disk::Outcome::Clean => None,
+            pocketvm_disk::Outcome::Finished => Some("An interrupted save was found on the drive and is now complete"),
+            pocketvm_disk::Outcome::Undone => {
+                Some("An interrupted save was found on the drive; its disks are as before that save")
+            }
+            pocketvm_disk::Outcome::FellBack => Some(
+                "The drive had reported the last save as written but lost parts of it; its disks are as before that \
+                 save. Do not trust this drive with your only copy",
+            ),
+        };
+        if let Some(text) = told {
+            view.show(&Event::notice(Notice::Recovered, text));
+        }
+        Ok(Claim { identity: identity.id, drive, commit, _lock: lock })
+    }
+
+    /// The place of a disk's base on this PC.
+    ///
+    /// # Errors
+    /// The path leaves the drive.
+    pub fn base(&self, disk: &drive::manifest::Disk) -> Result<PathBuf> {
+        self.drive.resolve(&disk.file)
+    }
+
+    /// The generation of a base; none if it is fresh or another program wrote to it.
+    ///
+    /// # Errors
+    /// The base can't be read or is not supported.
+    pub fn generation(&self, file: &RelativePath) -> Result<Option<GenerationId>> {
+        leftover::generation(&self.drive, file)
+    }
+
+    /// What earlier sessions left behind, with the folders of sessions in `scratch`.
+    ///
+    /// # Errors
+    /// As [`leftover::find`].
+    pub fn leftover(&self, scratch: &scratch::Root) -> Result<Leftover> {
+        leftover::find(&self.drive, self.identity, scratch)
+    }
+
+    /// Everything written so far is on the drive, and nothing of ours holds it any more.
+    ///
+    /// # Errors
+    /// The drive did not take it.
+    pub fn release(self) -> Result<()> {
+        host::whole::flush_volume(self.drive.root()).map_err(|error| {
+            Error::new(Kind::Gone, "the drive did not confirm that everything is written")
+                .safe("your changes are saved in its files as far as it told us")
+                .hint("unplug it with the system's own eject, then check it with: pocketvm check")
+                .because(error)
+        })
+    }
+}
+
+/// An engine failure as the package tells it.
+pub fn disk_error(error: pocketvm_disk::Error) -> Error {
+    let hint = error.hint();
+    let told = Error::new(Kind::Disk, error.to_string());
+    match hint {
+        Some(hint) => told.hint(hint),
+        None => told,
+    }
+}

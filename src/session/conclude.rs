@@ -1,0 +1,173 @@
+//! The end of a session: its kept overlays become part of their bases, and every temporary goes.
+
+use std::time::Instant;
+
+use jiff::Timestamp;
+use pocketvm_disk::{MergeDisk, Progress};
+
+use super::claim::Claim;
+use super::controls::Controls;
+use super::event::{Event, MergedDisk, Outcome, Step, View};
+use super::folder::Folder;
+use super::stage::stage;
+use crate::drive::{LastSession, Phase, SessionRecord, names};
+use crate::{Error, Kind, Result, host};
+
+/// What to tell about the changes when a merge did not happen.
+const INTACT: &str = "the drive is as before the session, and the changes are intact on this PC";
+
+/// The one next thing after it.
+const TRY_AGAIN: &str = "with the drive plugged in, save them with: pocketvm recover --merge";
+
+/// Merges the kept disks of a session that has stopped, then wipes its folder.
+///
+/// # Errors
+/// The merge failed or was cancelled: the bases are as before, the session stays recoverable.
+pub fn merge(claim: Claim, folder: Folder, mut record: SessionRecord, controls: &Controls, view: &dyn View) -> Result<Outcome> {
+    let disks = merge_disks(&claim, &folder, &record)?;
+    let mut saved = 0;
+    if !disks.is_empty() {
+        saved = stage(view, Step::Merge, || merge_disks_as_one(&claim, &folder, &mut record, &disks, controls, view))?;
+    }
+    let outcome = if disks.is_empty() { Outcome::Discarded } else { Outcome::Saved };
+    wipe(claim, folder, record, saved, outcome, view)
+}
+
+/// Throws a session's changes away.
+///
+/// # Errors
+/// Something could not be removed.
+pub fn discard(claim: Claim, folder: Folder, record: SessionRecord, view: &dyn View) -> Result<Outcome> {
+    wipe(claim, folder, record, 0, Outcome::Discarded, view)
+}
+
+/// Cleans up after a session whose changes landed before its launcher died.
+///
+/// # Errors
+/// Something could not be removed.
+pub fn tidy(claim: Claim, folder: Folder, record: SessionRecord, view: &dyn View) -> Result<Outcome> {
+    let saved = record.disks.iter().filter(|disk| disk.keep).map(|disk| disk.unsaved).sum();
+    wipe(claim, folder, record, saved, Outcome::Saved, view)
+}
+
+fn merge_disks(claim: &Claim, folder: &Folder, record: &SessionRecord) -> Result<Vec<MergeDisk>> {
+    let manifest = claim.drive.manifest();
+    let mut disks = vec![];
+    for disk in record.disks.iter().filter(|disk| disk.keep) {
+        let described = manifest.disk(&disk.name).ok_or_else(|| {
+            Error::new(Kind::Merge, format!("the manifest has no disk of this name any more: {}", disk.name))
+                .safe(INTACT)
+                .hint("put the disk back into pocketvm.yaml, or keep the changes with: pocketvm recover --save-as DIR")
+        })?;
+        let parse = |text: &str| {
+            text.parse().map_err(|_| Error::new(Kind::Drive, format!("the session's record holds no generation: {text}")))
+        };
+        disks.push(MergeDisk {
+            name: disk.name.clone(),
+            base: described.file.as_str().to_owned(),
+            overlay: folder.overlay(&disk.name),
+            expected: parse(&disk.generation)?,
+            next: parse(&disk.next)?,
+        });
+    }
+    Ok(disks)
+}
+
+/// The merge itself; returns the bytes that changed.
+fn merge_disks_as_one(
+    claim: &Claim,
+    folder: &Folder,
+    record: &mut SessionRecord,
+    disks: &[MergeDisk],
+    controls: &Controls,
+    view: &dyn View,
+) -> Result<u64> {
+    let failed = |error: pocketvm_disk::Error| {
+        let kind = if host::whole::is_there(&claim.drive.root().join(names::MANIFEST)) { Kind::Merge } else { Kind::Gone };
+        let what = if matches!(error, pocketvm_disk::Error::Cancelled) { "the save was cancelled" } else { "the changes could not be saved" };
+        Error::new(kind, what).because(error).safe(INTACT).hint(TRY_AGAIN)
+    };
+    let estimate = pocketvm_disk::estimate(&claim.commit, disks).map_err(failed)?;
+    let room = host::volume::free(claim.drive.root())?;
+    if let Some(missing) = estimate.grows.checked_sub(room).filter(|missing| *missing > 0) {
+        return Err(Error::new(
+            Kind::Merge,
+            format!("the drive has no room for the changes: {} MiB are missing", missing.div_ceil(1 << 20)),
+        )
+        .safe(INTACT)
+        .hint("free that much room on the drive, then save them with: pocketvm recover --merge"));
+    }
+    for (recorded, estimated) in record.disks.iter_mut().filter(|disk| disk.keep).zip(&estimate.disks) {
+        recorded.unsaved = estimated.changed;
+    }
+    record.phase = Phase::Merging;
+    record.updated = Timestamp::now();
+    folder.write(record)?;
+    claim.drive.write_session(record)?;
+    let merged = pocketvm_disk::merge(&claim.commit, disks, &Reporter { controls, view, last: Instant::now().into() })
+        .map_err(failed)?;
+    for disk in disks {
+        let described = claim.drive.manifest().disk(&disk.name);
+        let now = described.map(|described| claim.generation(&described.file)).transpose()?.flatten();
+        if now != Some(disk.next) {
+            return Err(Error::new(Kind::Merge, format!("the save could not be confirmed on the disk {}", disk.name))
+                .safe("the changes are intact on this PC")
+                .hint("plug the drive out and in, then: pocketvm recover --merge"));
+        }
+    }
+    view.show(&Event::Merged {
+        disks: merged
+            .disks
+            .iter()
+            .map(|disk| MergedDisk {
+                name: disk.name.clone(),
+                changed: disk.amounts.changed,
+                written: disk.amounts.written,
+                from: disk.from.to_string(),
+                to: disk.to.to_string(),
+            })
+            .collect(),
+    });
+    Ok(merged.disks.iter().map(|disk| disk.amounts.changed).sum())
+}
+
+fn wipe(
+    claim: Claim,
+    folder: Folder,
+    mut record: SessionRecord,
+    saved: u64,
+    outcome: Outcome,
+    view: &dyn View,
+) -> Result<Outcome> {
+    stage(view, Step::Wipe, || {
+        record.phase = Phase::Wiping;
+        record.updated = Timestamp::now();
+        claim.drive.write_session(&record)?;
+        folder.wipe()?;
+        let last = LastSession { id: record.id, host_name: record.host_name.clone(), ended: Timestamp::now(), saved };
+        claim.drive.write_clean((outcome == Outcome::Saved).then_some(&last))?;
+        claim.release()
+    })?;
+    Ok(outcome)
+}
+
+struct Reporter<'a> {
+    controls: &'a Controls,
+    view: &'a dyn View,
+    last: std::sync::Mutex<Instant>,
+}
+
+impl Progress for Reporter<'_> {
+    fn advance(&self, done: u64, total: u64) {
+        // The views need no more than some pictures a second, and a JSON reader not a line per cluster.
+        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if done == total || last.elapsed().as_millis() >= 100 {
+            *last = Instant::now();
+            self.view.show(&Event::MergeProgress { done, total });
+        }
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.controls.is_stopping()
+    }
+}

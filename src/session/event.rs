@@ -1,0 +1,261 @@
+//! What a session says. The command line, the JSON stream and the window are views of these events.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::Serialize;
+use uuid::Uuid;
+
+use super::plan::Plan;
+use crate::hypervisor::{Candidate, GuestEvent};
+
+/// The version of the JSON lines; rises when a field changes its meaning or goes away.
+pub const STREAM_VERSION: u32 = 1;
+
+/// One thing that happened.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+pub enum Event {
+    /// A step of the session's life began or ended.
+    Phase {
+        /// Which.
+        phase: Step,
+        /// Began or ended.
+        state: StepState,
+        /// How long it took, in seconds; zero when it begins.
+        seconds: f64,
+    },
+    /// A hypervisor was found, usable or not.
+    Candidate {
+        /// What was found.
+        candidate: Candidate,
+    },
+    /// What a run would do.
+    Plan {
+        /// The plan.
+        plan: Box<Plan>,
+    },
+    /// The session exists from here on: it is recorded on the drive and in scratch.
+    Session {
+        /// Its id.
+        id: Uuid,
+        /// Its folder on this PC.
+        scratch: PathBuf,
+    },
+    /// Figures of a running guest, about once a second.
+    Figures {
+        /// Since the launch.
+        seconds: u64,
+        /// Bytes of this PC's memory that the hypervisor holds.
+        memory: u64,
+        /// Bytes that exist only on this PC, per disk.
+        unsaved: BTreeMap<String, u64>,
+        /// Free bytes where scratch lies.
+        room: u64,
+    },
+    /// Something worth knowing.
+    Notice {
+        /// For programs.
+        code: Notice,
+        /// For people.
+        text: String,
+    },
+    /// Something happened to the guest.
+    Guest {
+        /// What.
+        guest: GuestEvent,
+    },
+    /// How far a merge is. `total` is known before the first byte is written.
+    MergeProgress {
+        /// Bytes done.
+        done: u64,
+        /// Bytes to do.
+        total: u64,
+    },
+    /// A merge is complete and verified.
+    Merged {
+        /// Per kept disk.
+        disks: Vec<MergedDisk>,
+    },
+    /// The end of a command, and the last line of its stream unless an `error` is.
+    Done {
+        /// For programs.
+        outcome: Outcome,
+        /// For people.
+        text: String,
+    },
+    /// The command failed.
+    Error {
+        /// For programs.
+        kind: crate::Kind,
+        /// What failed.
+        what: String,
+        /// What is safe.
+        safe: Option<String>,
+        /// The one next thing to do.
+        hint: Option<String>,
+    },
+}
+
+impl Event {
+    /// The event that tells a failure.
+    pub fn error(error: &crate::Error) -> Event {
+        Event::Error {
+            kind: error.kind,
+            what: error.to_string(),
+            safe: error.safe.clone(),
+            hint: error.hint.clone(),
+        }
+    }
+
+    /// A notice.
+    pub fn notice(code: Notice, text: impl Into<String>) -> Event {
+        Event::Notice { code, text: text.into() }
+    }
+}
+
+/// The steps of a session's life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Step {
+    /// Which hypervisor and accelerator this PC has.
+    Detect,
+    /// What a run would do, and whether it may.
+    Plan,
+    /// Scratch, overlays, paging disk, configuration.
+    Prepare,
+    /// The hypervisor starts.
+    Launch,
+    /// The guest runs, until it has stopped.
+    Run,
+    /// Kept overlays become part of their bases.
+    Merge,
+    /// Every temporary goes.
+    Wipe,
+}
+
+impl Step {
+    /// The word for people and programs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Step::Detect => "detect",
+            Step::Plan => "plan",
+            Step::Prepare => "prepare",
+            Step::Launch => "launch",
+            Step::Run => "run",
+            Step::Merge => "merge",
+            Step::Wipe => "wipe",
+        }
+    }
+}
+
+/// Whether a step began or ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StepState {
+    /// It begins.
+    Started,
+    /// It succeeded.
+    Done,
+}
+
+/// What a notice is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Notice {
+    /// An accelerator is not used.
+    Accelerator,
+    /// The PC could not be kept awake.
+    Awake,
+    /// This drive is a copy and got an identity of its own.
+    Cloned,
+    /// The disks were found in the middle of a flip, and made whole.
+    Recovered,
+    /// The guest was asked to shut down.
+    ShuttingDown,
+    /// The guest is being forced off.
+    Forcing,
+    /// The host disk is full; the guest is paused.
+    HostFull,
+    /// There is room again; the guest goes on.
+    HostRoom,
+    /// The drive is gone; the guest is paused.
+    DriveGone,
+    /// The drive is back; the guest goes on.
+    DriveBack,
+    /// Another drive came, or this one changed meanwhile.
+    DriveChanged,
+    /// The unsaved changes may not fit on the drive.
+    DriveRoom,
+    /// A disk can't be read or written though the drive is there.
+    DiskError,
+    /// The guest's kernel crashed.
+    GuestPanicked,
+    /// A guest that outlived its launcher was taken over.
+    Adopted,
+    /// What an earlier session left behind.
+    Leftover,
+    /// Session data on this PC is not encrypted.
+    PlainScratch,
+    /// A session elsewhere is given up.
+    Abandoned,
+}
+
+/// How a command ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// The changes are on the drive, the PC holds nothing.
+    Saved,
+    /// The changes were discarded as asked, the PC holds nothing.
+    Discarded,
+    /// Nothing was to be done.
+    Clean,
+    /// A question was answered.
+    Answered,
+}
+
+/// What a merge did to one disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MergedDisk {
+    /// Name of the disk.
+    pub name: String,
+    /// Bytes of guest data that changed.
+    pub changed: u64,
+    /// Bytes written to the drive, structures included.
+    pub written: u64,
+    /// The generation before.
+    pub from: String,
+    /// The generation now.
+    pub to: String,
+}
+
+/// Somebody who sees the session and may be asked.
+pub trait View: Send + Sync {
+    /// Shows an event. Must not block for long.
+    fn show(&self, event: &Event);
+    /// Asks for a decision. None means that nobody is there to decide.
+    fn ask(&self, question: &Question) -> Option<Answer>;
+}
+
+/// A decision that only a person, or a flag, can take.
+#[derive(Debug, Clone)]
+pub struct Question {
+    /// The situation and what is safe, in sentences.
+    pub text: String,
+    /// What can be chosen, never with something destructive first.
+    pub answers: Vec<Answer>,
+}
+
+/// A choice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Save the changes to the drive.
+    Merge,
+    /// Throw the changes away.
+    Discard,
+    /// Leave everything as it is and decide later.
+    Later,
+    /// Yes, go on.
+    Accept,
+}

@@ -1,0 +1,86 @@
+//! A session's private folder on the internal disk, locked by the launcher that works in it.
+
+use std::fs::{File, TryLockError};
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+use crate::drive::{SessionRecord, names};
+use crate::host::scratch;
+use crate::{Error, Kind, Result};
+
+/// A folder `<scratch>/<session id>/` that no other launcher works in while this value lives.
+pub struct Folder {
+    session: scratch::Session,
+    lock: File,
+}
+
+impl Folder {
+    /// Makes the folder, readable by this user only.
+    ///
+    /// # Errors
+    /// It can't be made, or exists already.
+    pub fn create(root: &scratch::Root, id: Uuid) -> Result<Folder> {
+        Folder::lock(root.create(id)?)
+    }
+
+    /// Takes the folder of a left-over session.
+    ///
+    /// # Errors
+    /// Another launcher works in it, or it can't be opened.
+    pub fn lock(session: scratch::Session) -> Result<Folder> {
+        let name = session.path().join(names::SCRATCH_LOCK);
+        let lock = fs_err::OpenOptions::new().create(true).truncate(false).write(true).open(name)?.into_parts().0;
+        match lock.try_lock() {
+            Ok(()) => Ok(Folder { session, lock }),
+            Err(TryLockError::WouldBlock) => Err(Error::new(
+                Kind::Busy,
+                format!("another launcher is at work with this session: {}", session.path().display()),
+            )
+            .safe("nothing was changed")
+            .hint("wait until it is done, or end it")),
+            Err(TryLockError::Error(error)) => Err(error.into()),
+        }
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.session.path()
+    }
+
+    /// The place of a disk's overlay.
+    pub fn overlay(&self, disk: &str) -> PathBuf {
+        self.session.overlay(disk)
+    }
+
+    /// Bytes that a disk's overlay takes on this PC.
+    pub fn unsaved(&self, disk: &str) -> u64 {
+        self.session.allocated(&names::overlay(disk))
+    }
+
+    /// The session as this PC recorded it; none if the launcher died before it wrote it.
+    ///
+    /// # Errors
+    /// It can't be read.
+    pub fn read(&self) -> Result<Option<SessionRecord>> {
+        self.session.read_record()
+    }
+
+    /// Records the session on this PC, durably.
+    ///
+    /// # Errors
+    /// It can't be written.
+    pub fn write(&self, record: &SessionRecord) -> Result<()> {
+        self.session.write_record(record)
+    }
+
+    /// Removes the folder and everything in it.
+    ///
+    /// # Errors
+    /// Something could not be removed; the text names it.
+    pub fn wipe(self) -> Result<()> {
+        // Windows does not remove a file that is open.
+        drop(self.lock);
+        self.session.wipe()
+    }
+}

@@ -1,0 +1,224 @@
+//! What an earlier session left behind, here or on another PC, and what may be done about it.
+
+use super::claim::disk_error;
+use super::event::{Answer, Question};
+use super::folder::Folder;
+use crate::drive::Drive;
+use crate::drive::manifest::RelativePath;
+use crate::drive::{Phase, SessionRecord};
+use crate::host::{facts, scratch};
+use crate::{Error, Kind, Result};
+use pocketvm_disk::GenerationId;
+use uuid::Uuid;
+
+/// What was left behind.
+pub enum Leftover {
+    /// Nothing.
+    None,
+    /// A session whose folder is on this PC.
+    Here(Here),
+    /// The drive tells of a session of this PC, but its folder is not in the scratch folder.
+    Lost(SessionRecord),
+    /// A session on another PC.
+    Elsewhere(SessionRecord),
+}
+
+/// A left-over session whose folder is on this PC, locked for us.
+pub struct Here {
+    /// Its folder.
+    pub folder: Folder,
+    /// As the PC recorded it.
+    pub record: SessionRecord,
+    /// How it stands to the drive.
+    pub standing: Standing,
+    /// The drive knows of it; if not, it was given up, or the drive went on without it.
+    pub known: bool,
+}
+
+/// How a left-over session stands to the bases that are on the drive now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    /// The bases are as when the session began: its changes can be merged.
+    Mergeable,
+    /// Its changes are on the drive already; only the folder is left.
+    Landed,
+    /// A base has gone on: the changes can't be merged any more.
+    Moved {
+        /// Name of that disk.
+        disk: String,
+    },
+}
+
+/// Looks for what was left behind in `scratch`, the folder of all sessions on this PC.
+///
+/// # Errors
+/// The drive's record or a session's folder can't be read, or another launcher is at work in it.
+pub fn find(drive: &Drive, identity: Uuid, scratch: &scratch::Root) -> Result<Leftover> {
+    let recorded = drive.read_session()?;
+    let sessions = scratch.sessions()?;
+    if let Some(record) = &recorded
+        && let Some(session) = sessions.iter().find(|session| session.id() == record.id)
+    {
+        let folder = Folder::lock(session.clone())?;
+        let own = folder.read()?;
+        if own.as_ref().is_none_or(|own| own.drive == identity || own.drive == record.drive) {
+            // A launcher that died before it wrote the folder's record left only what the drive knows.
+            return Ok(Leftover::Here(here(drive, folder, own.unwrap_or_else(|| record.clone()), true)?));
+        }
+    }
+    for session in sessions {
+        // A record that can't be read may be another drive's; it stands in nobody's way here.
+        let own = session.read_record::<SessionRecord>().ok().flatten();
+        if let Some(own) = own.filter(|own| own.drive == identity) {
+            return Ok(Leftover::Here(here(drive, Folder::lock(session)?, own, false)?));
+        }
+    }
+    Ok(match recorded {
+        None => Leftover::None,
+        Some(record) if !is_at_stake(drive, &record)? => Leftover::None,
+        Some(record) if record.host_id == facts::host_id() => Leftover::Lost(record),
+        Some(record) => Leftover::Elsewhere(record),
+    })
+}
+
+fn here(drive: &Drive, folder: Folder, record: SessionRecord, known: bool) -> Result<Here> {
+    let standing = standing(drive, &record)?;
+    Ok(Here { folder, record, standing, known })
+}
+
+/// Whether a session that is not on this PC can hold changes that the drive lacks.
+fn is_at_stake(drive: &Drive, record: &SessionRecord) -> Result<bool> {
+    Ok(match record.phase {
+        Phase::Preparing | Phase::Wiping => false,
+        Phase::Running | Phase::Stopped | Phase::Merging => {
+            record.disks.iter().any(|disk| disk.keep) && standing(drive, record)? != Standing::Landed
+        }
+    })
+}
+
+fn standing(drive: &Drive, record: &SessionRecord) -> Result<Standing> {
+    let mut landed = 0;
+    let mut kept = 0;
+    for disk in record.disks.iter().filter(|disk| disk.keep) {
+        kept += 1;
+        let Some(described) = drive.manifest().disk(&disk.name) else {
+            return Ok(Standing::Moved { disk: disk.name.clone() });
+        };
+        let now = generation(drive, &described.file)?.map(|id| id.to_string());
+        match now {
+            Some(now) if now == disk.next => landed += 1,
+            Some(now) if now == disk.generation && landed == 0 => {}
+            _ => return Ok(Standing::Moved { disk: disk.name.clone() }),
+        }
+    }
+    Ok(match landed {
+        0 => Standing::Mergeable,
+        landed if landed == kept => Standing::Landed,
+        // The engine lets all disks of a session change together, so a part means that somebody copied files.
+        _ => Standing::Moved { disk: "one of several".into() },
+    })
+}
+
+impl Here {
+    /// Bytes on this PC that are to be kept and not on the drive.
+    pub fn unsaved(&self) -> u64 {
+        let kept = self.record.disks.iter().filter(|disk| disk.keep);
+        kept.map(|disk| self.folder.unsaved(&disk.name)).sum()
+    }
+
+    /// What it is, in a sentence or two.
+    pub fn explanation(&self) -> String {
+        let when = since(&self.record);
+        let size = indicatif::HumanBytes(self.unsaved());
+        match &self.standing {
+            Standing::Landed => format!(
+                "The session of {when} is saved on the drive; only its temporary files on this PC are left"
+            ),
+            Standing::Moved { disk } => format!(
+                "A session of {when} left {size} of changes on this PC that can't be merged any more: the drive's disk \
+                 {disk} has changed since"
+            ),
+            Standing::Mergeable if self.record.phase == Phase::Preparing => {
+                format!("A session of {when} ended before the machine started; it left only temporary files")
+            }
+            Standing::Mergeable => {
+                let how = if self.record.clean_shutdown {
+                    "The machine had shut down cleanly"
+                } else {
+                    "The machine had not shut down cleanly, as after a power cut"
+                };
+                format!("A session of {when} left {size} of changes on this PC that are not on the drive. {how}")
+            }
+        }
+    }
+
+    /// Whether there is nothing to decide: no change could be lost by cleaning up.
+    pub fn is_settled(&self) -> bool {
+        match self.standing {
+            Standing::Landed => true,
+            Standing::Mergeable => self.record.phase == Phase::Preparing || !self.record.disks.iter().any(|disk| disk.keep),
+            Standing::Moved { .. } => false,
+        }
+    }
+
+    /// The question about it.
+    pub fn question(&self) -> Question {
+        let answers = match self.standing {
+            Standing::Moved { .. } => vec![Answer::Later, Answer::Discard],
+            Standing::Mergeable | Standing::Landed => vec![Answer::Merge, Answer::Later, Answer::Discard],
+        };
+        Question { text: self.explanation(), answers }
+    }
+
+    /// The error when nobody decides.
+    pub fn undecided(&self) -> Error {
+        let error = Error::new(Kind::Leftover, self.explanation()).safe("the drive and the changes are intact");
+        match self.standing {
+            Standing::Moved { .. } => error.hint(
+                "keep the changes as files with: pocketvm recover --save-as DIR, or throw them away with: pocketvm discard",
+            ),
+            _ => error.hint("save them with: pocketvm recover --merge, or throw them away with: pocketvm discard"),
+        }
+    }
+
+}
+
+/// What is known of a session that is not on this PC, in a sentence.
+pub fn absence(leftover: &Leftover) -> Option<Error> {
+    let (record, what, hint) = match leftover {
+        Leftover::None | Leftover::Here(_) => return None,
+        Leftover::Elsewhere(record) => (
+            record,
+            format!("the PC {} holds changes since {} that are not on this drive", record.host_name, since(record)),
+            format!(
+                "plug the drive into {} and save them there; to start without them for good, add --abandon-session",
+                record.host_name
+            ),
+        ),
+        Leftover::Lost(record) => (
+            record,
+            format!("a session of {} on this PC was not saved, and its folder is not where it should be", since(record)),
+            "point to its folder with --scratch; to start without its changes for good, add --abandon-session".into(),
+        ),
+    };
+    let told = record.scratch.clone();
+    Some(
+        Error::new(Kind::Leftover, format!("{what}: {told}"))
+            .safe("the drive is intact, as of the session before")
+            .hint(hint),
+    )
+}
+
+/// When a session began, for people.
+fn since(record: &SessionRecord) -> String {
+    record.started.strftime("%Y-%m-%d %H:%M UTC").to_string()
+}
+
+/// The generation of a base; none if it is fresh or another program wrote to it.
+///
+/// # Errors
+/// The base can't be read or is not supported.
+pub fn generation(drive: &Drive, file: &RelativePath) -> Result<Option<GenerationId>> {
+    let info = pocketvm_disk::inspect(&drive.resolve(file)?).map_err(disk_error)?;
+    Ok(info.state.generation())
+}

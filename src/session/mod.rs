@@ -1,0 +1,263 @@
+//! The life of a session: detect, plan, prepare, launch, run, merge, wipe; and what to do about one that was cut short.
+//!
+//! Front ends call the functions here with [`Options`], see [`event::Event`]s and send [`controls::Controls`]. No step
+//! lives anywhere else.
+
+use std::path::{Path, PathBuf};
+
+pub mod controls;
+pub mod event;
+pub mod plan;
+pub mod status;
+pub mod supervision;
+
+mod carried;
+mod claim;
+mod conclude;
+mod detect;
+mod folder;
+mod job;
+mod leftover;
+mod prepare;
+mod proposal;
+mod run;
+mod settle;
+mod stage;
+mod watch;
+
+use claim::Claim;
+use controls::Controls;
+use detect::Remember;
+use event::{Answer, Event, Notice, Outcome, Question, Step, View};
+use leftover::Leftover;
+use plan::Plan;
+use stage::stage;
+
+use crate::drive::{self, Drive, Identity};
+use crate::hypervisor::{Candidate, Rendered};
+use crate::host::inhibit::Inhibitor;
+use crate::host::{self, scratch};
+use crate::{Error, Kind, Result};
+
+pub use settle::{Wish, recover};
+pub use status::{Health, Status, check, status};
+
+/// What a front end, or its user, decides about a session beforehand.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// Folder of the drive; none means to look for it.
+    pub drive: Option<PathBuf>,
+    /// Folder for sessions on this PC; none means the default.
+    pub scratch: Option<PathBuf>,
+    /// Disks to keep, whatever the manifest says.
+    pub keep: Vec<String>,
+    /// Disks to discard, whatever the manifest says.
+    pub discard: Vec<String>,
+    /// No window for the guest.
+    pub headless: bool,
+    /// Guest memory in bytes.
+    pub memory: Option<u64>,
+    /// Guest CPUs.
+    pub cpus: Option<u32>,
+    /// The accelerator to use.
+    pub accelerator: Option<String>,
+    /// What to do about a session that was left behind; none means to ask.
+    pub leftover: Option<Answer>,
+    /// What to do if the guest does not shut down cleanly; none means to ask.
+    pub on_unclean: Option<Answer>,
+    /// Start although changes elsewhere are lost by it.
+    pub abandon_session: bool,
+    /// Unencrypted overlays on this PC are accepted.
+    pub accept_plain_scratch: bool,
+    /// Prove accelerators again.
+    pub fresh_verdicts: bool,
+}
+
+impl Options {
+    /// The drive's folder.
+    ///
+    /// # Errors
+    /// No drive, or more than one, was found.
+    pub fn find_drive(&self) -> Result<PathBuf> {
+        drive::choose(self.drive.as_deref(), host::relaunch::origin().ok().as_deref())
+    }
+
+    /// The folder of all sessions on this PC.
+    ///
+    /// # Errors
+    /// It is not on an internal, local, writable disk.
+    pub fn find_scratch(&self, drive: &Path) -> Result<scratch::Root> {
+        scratch::Root::choose(drive, self.scratch.as_deref())
+    }
+}
+
+/// Runs the machine on a drive, from detection to "you may unplug".
+///
+/// # Errors
+/// Every way in which that can fail; the error says what is safe and what to do next.
+pub fn run(options: &Options, controls: &Controls, view: &dyn View) -> Result<Outcome> {
+    let root = options.find_drive()?;
+    let scratch = options.find_scratch(&root)?;
+    let claim = Claim::new(&root, view)?;
+    let claim = settle_leftovers(claim, &scratch, options, controls, view)?;
+    let detected = stage(view, Step::Detect, || Ok(detect::detect(Some(&claim.drive), options.fresh_verdicts, Remember::Yes, view)))?;
+    let chosen = detected.choose(options.accelerator.as_deref(), view);
+    let plan = stage(view, Step::Plan, || {
+        let choice = chosen.as_ref().ok().map(|(door, accelerator)| proposal::choice(door.candidate(), accelerator));
+        let plan = proposal::propose(&claim.drive, &scratch, choice, options)?;
+        view.show(&Event::Plan { plan: Box::new(plan.clone()) });
+        Ok(plan)
+    })?;
+    let (door, _) = chosen?;
+    may_run(&plan, options, view)?;
+    stop_if_wished(controls)?;
+
+    let template = prepare::template(&claim.drive)?;
+    let (prepared, door) = stage(view, Step::Prepare, || {
+        let prepared = prepare::prepare(&claim, &plan, &scratch, options.headless)?;
+        let door = carried::detach(door, prepared.folder.path())?;
+        Ok((prepared, door))
+    })?;
+    // In this order, so that the folder is closed before the job removes it.
+    let prepare::Prepared { job, folder, record, machine } = prepared;
+    view.show(&Event::Session { id: record.id, scratch: folder.path().to_owned() });
+    stop_if_wished(controls)?;
+    let (_awake, running) = stage(view, Step::Launch, || {
+        let rendered = door.render(&machine, &template)?;
+        let running = door.launch(&machine, &rendered)?;
+        Ok((keep_awake(view), running))
+    })?;
+    job.complete();
+    settle::run_and_conclude(claim, folder, record, running, options, controls, view)
+}
+
+/// Decides about everything that earlier sessions left behind, until the drive is free for a new one.
+fn settle_leftovers(
+    mut claim: Claim,
+    scratch: &scratch::Root,
+    options: &Options,
+    controls: &Controls,
+    view: &dyn View,
+) -> Result<Claim> {
+    loop {
+        let root = claim.drive.root().to_owned();
+        let found = claim.leftover(scratch)?;
+        if let Some(absence) = leftover::absence(&found) {
+            if !options.abandon_session {
+                return Err(absence);
+            }
+            view.show(&Event::notice(Notice::Abandoned, format!("Given up as asked: {absence}")));
+            claim.drive.write_clean(None)?;
+            return Ok(claim);
+        }
+        let Leftover::Here(here) = found else {
+            claim.drive.write_clean(None)?;
+            return Ok(claim);
+        };
+        let answer = if here.is_settled() {
+            Some(Answer::Merge)
+        } else {
+            view.show(&Event::notice(Notice::Leftover, here.explanation()));
+            options.leftover.or_else(|| view.ask(&here.question()))
+        };
+        let wish = match answer {
+            Some(Answer::Merge) => Wish::Merge,
+            Some(Answer::Discard) => Wish::Discard,
+            _ => return Err(here.undecided()),
+        };
+        settle::settle(claim, here, &wish, options, controls, view)?;
+        claim = Claim::new(&root, view)?;
+    }
+}
+
+fn may_run(plan: &Plan, options: &Options, view: &dyn View) -> Result<()> {
+    if let Some(refusal) = plan.refusals.first() {
+        return Err(Error::new(Kind::Refused, refusal.what.clone())
+            .safe("nothing was changed on the drive or this PC")
+            .hint(refusal.hint.clone()));
+    }
+    if plan.plain_scratch && !options.accept_plain_scratch {
+        let text = "While the machine runs, its changes lie on this PC's disk without encryption, readable by you and \
+                    this PC's administrators; after a crash they stay there until you recover or discard them, and \
+                    deleted files can leave traces";
+        let question = Question { text: text.into(), answers: vec![Answer::Later, Answer::Accept] };
+        if view.ask(&question) != Some(Answer::Accept) {
+            return Err(Error::new(Kind::Refused, "nobody accepted unencrypted changes on this PC")
+                .safe("nothing was changed on the drive or this PC")
+                .hint("accept it with --accept-plain-scratch, or for every PC with `scratch: {plain: accepted}` in pocketvm.yaml"));
+        }
+        view.show(&Event::notice(Notice::PlainScratch, "Unencrypted changes on this PC were accepted"));
+    }
+    Ok(())
+}
+
+fn stop_if_wished(controls: &Controls) -> Result<()> {
+    match controls.take() {
+        None => Ok(()),
+        Some(_) => Err(Error::new(Kind::Interrupted, "stopped before the machine was started")
+            .safe("nothing was changed on the drive, and this PC holds nothing")
+            .hint("start it again with: pocketvm run")),
+    }
+}
+
+fn keep_awake(view: &dyn View) -> Inhibitor {
+    let held = Inhibitor::hold("A PocketVM session is running");
+    if let Some(why) = held.refusal() {
+        let text = format!("This PC can't be kept awake ({why}). Do not let it sleep while the machine runs");
+        view.show(&Event::notice(Notice::Awake, text));
+    }
+    held
+}
+
+/// What a run would do. Nothing is written on the drive or the PC.
+///
+/// # Errors
+/// No drive, or its manifest or disks are wrong. Refusals are in the plan.
+pub fn plan(options: &Options, view: &dyn View) -> Result<Plan> {
+    let drive = Drive::open(&options.find_drive()?)?;
+    let scratch = options.find_scratch(drive.root())?;
+    let detected = detect::detect(Some(&drive), options.fresh_verdicts, Remember::No, view);
+    let chosen = detected.choose(options.accelerator.as_deref(), view);
+    let choice = chosen.as_ref().ok().map(|(door, accelerator)| proposal::choice(door.candidate(), accelerator));
+    let mut plan = proposal::propose(&drive, &scratch, choice, options)?;
+    if let Err(error) = chosen {
+        plan.refusals.insert(0, plan::Refusal::new(error.to_string(), error.hint.clone().unwrap_or_default()));
+    }
+    if let Some(refusal) = status::refusal(&drive, &scratch)? {
+        plan.refusals.insert(0, refusal);
+    }
+    Ok(plan)
+}
+
+/// What this PC has, usable or not.
+///
+/// # Errors
+/// A drive was named, and can't be opened.
+pub fn detect(options: &Options, view: &dyn View) -> Result<Vec<Candidate>> {
+    // Without a drive the PC can still be asked; with a wrong one the user should know.
+    let drive = match (options.find_drive(), &options.drive) {
+        (Ok(root), _) => Some(Drive::open(&root)?),
+        (Err(error), Some(_)) => return Err(error),
+        (Err(_), None) => None,
+    };
+    // Verdicts are written only by the one who holds the drive.
+    let lock = drive.as_ref().and_then(|drive| drive.lock().ok());
+    let remember = if lock.is_some() { Remember::Yes } else { Remember::No };
+    Ok(detect::detect(drive.as_ref(), options.fresh_verdicts, remember, view).candidates)
+}
+
+/// The hypervisor's configuration as a run would use it. Nothing is written or executed by rendering.
+///
+/// # Errors
+/// As [`plan`], and mistakes in the template.
+pub fn render(options: &Options, view: &dyn View) -> Result<Rendered> {
+    let drive = Drive::open(&options.find_drive()?)?;
+    let scratch = options.find_scratch(drive.root())?;
+    let detected = detect::detect(Some(&drive), options.fresh_verdicts, Remember::No, view);
+    let (door, accelerator) = detected.choose(options.accelerator.as_deref(), view)?;
+    let choice = proposal::choice(door.candidate(), &accelerator);
+    let plan = proposal::propose(&drive, &scratch, Some(choice), options)?;
+    let identity = Identity::peek(&drive)?.unwrap_or_default();
+    let machine = prepare::machine(identity, &drive, &plan, &scratch.path().join("SESSION"), options.headless)?;
+    door.render(&machine, &prepare::template(&drive)?)
+}

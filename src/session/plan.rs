@@ -1,0 +1,246 @@
+//! What a run would do on this PC, and whether it may: numbers in, a [`Plan`] out. Nothing is started or written.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+/// Mebibyte.
+const MIB: u64 = 1 << 20;
+
+/// Guest memory is given in steps of this many MiB.
+const MEMORY_STEP: u64 = 128;
+
+/// Room on the drive that a merge needs besides the changed data, for its structures: 1/64 and a little.
+const STRUCTURES: u64 = 16 * MIB;
+
+/// Everything that a run would use, keep and need.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// Name of the machine.
+    pub machine: String,
+    /// The drive's folder.
+    pub drive: PathBuf,
+    /// The hypervisor, its version and the accelerator; none if this PC has no usable one.
+    pub hypervisor: Option<Choice>,
+    /// Guest memory in MiB.
+    pub memory_mib: u64,
+    /// Virtual CPUs.
+    pub cpus: u32,
+    /// Where the session's folder would be.
+    pub scratch: PathBuf,
+    /// Room in scratch.
+    pub scratch_room: Room,
+    /// Room on the drive for the changes.
+    pub drive_room: Room,
+    /// The machine's disks in boot order.
+    pub disks: Vec<PlannedDisk>,
+    /// Size of the paging disk in bytes; it grows as used.
+    pub paging: Option<u64>,
+    /// Overlays are written to this PC without encryption.
+    pub plain_scratch: bool,
+    /// Why it may not run; empty if it may.
+    pub refusals: Vec<Refusal>,
+}
+
+/// What it would run on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Choice {
+    /// For instance `qemu`.
+    pub hypervisor: String,
+    /// For instance `7.2.22`.
+    pub version: Option<String>,
+    /// For instance `kvm`.
+    pub accelerator: String,
+}
+
+/// Room somewhere, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Room {
+    /// Free now.
+    pub available: u64,
+    /// Wanted for one session.
+    pub needed: u64,
+}
+
+/// A disk of the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlannedDisk {
+    /// Its name.
+    pub name: String,
+    /// Size as the guest sees it, in bytes.
+    pub size: u64,
+    /// Size of the base's file, in bytes.
+    pub file_size: u64,
+    /// Its changes are kept.
+    pub keep: bool,
+}
+
+/// A reason not to run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// What is missing, with its number.
+    pub what: String,
+    /// The one thing to do about it.
+    pub hint: String,
+}
+
+impl Refusal {
+    /// A refusal and its remedy.
+    pub fn new(what: impl Into<String>, hint: impl Into<String>) -> Refusal {
+        Refusal { what: what.into(), hint: hint.into() }
+    }
+}
+
+/// Memory for the guest, in MiB: `min(available - reserve, total / 2)` with `reserve = max(1 GiB, total / 8)`, rounded
+/// down to 128 MiB and clamped to the manifest. `available`, `total`, `min` and `max` are in bytes; `wished` (a flag)
+/// takes the place of the proposal but not of the limits.
+///
+/// # Errors
+/// Less than `min` can be had: the refusal says how much is missing.
+pub fn memory(available: u64, total: u64, min: u64, max: u64, wished: Option<u64>) -> Result<u64, Refusal> {
+    let reserve = (1024 * MIB).max(total / 8);
+    let spare = available.saturating_sub(reserve);
+    let limit = spare.min(total / 2);
+    if let Some(wished) = wished {
+        if wished > spare {
+            return Err(Refusal::new(
+                format!("this PC can spare {} MiB of memory, {} MiB were asked for", spare / MIB, wished / MIB),
+                "ask for less memory, or close programs on this PC",
+            ));
+        }
+        if wished < min || wished > max {
+            return Err(Refusal::new(
+                format!("the machine takes {} to {} MiB of memory, {} were asked for", min / MIB, max / MIB, wished / MIB),
+                "choose a size within these limits",
+            ));
+        }
+        return Ok(wished / MIB);
+    }
+    let rounded = limit / MIB / MEMORY_STEP * MEMORY_STEP * MIB;
+    // A minimum that is no multiple of the step is met exactly, when it can be.
+    let proposal = if rounded < min && limit >= min { min } else { rounded };
+    if proposal < min {
+        return Err(Refusal::new(
+            format!(
+                "the machine needs {} MiB of memory, this PC can spare {} MiB: {} MiB are missing",
+                min / MIB,
+                limit / MIB,
+                (min - limit).div_ceil(MIB)
+            ),
+            "close programs on this PC, or use a PC with more memory",
+        ));
+    }
+    Ok(proposal.min(max) / MIB)
+}
+
+/// CPUs for the guest: physical cores minus one, at least one, clamped to the manifest; `wished` may go up to the
+/// logical ones.
+///
+/// # Errors
+/// More CPUs are required, or wished, than this PC has.
+pub fn cpus(physical: u32, logical: u32, min: u32, max: u32, wished: Option<u32>) -> Result<u32, Refusal> {
+    let logical = logical.max(physical).max(1);
+    if let Some(wished) = wished {
+        if wished < 1 || wished > logical {
+            return Err(Refusal::new(
+                format!("this PC has {logical} CPUs, {wished} were asked for"),
+                "choose a number within these limits",
+            ));
+        }
+        return Ok(wished);
+    }
+    if min > logical {
+        return Err(Refusal::new(
+            format!("the machine needs {min} CPUs, this PC has {logical}: {} are missing", min - logical),
+            "use a PC with more CPUs",
+        ));
+    }
+    Ok(physical.saturating_sub(1).max(1).clamp(min, max.max(min)))
+}
+
+/// Room wanted in scratch: what the manifest says, but never more than all overlays and the paging disk could grow to.
+pub fn scratch_needed(wanted: u64, disks: &[PlannedDisk], paging: Option<u64>) -> u64 {
+    let all: u64 = disks.iter().map(|disk| disk.size).chain(paging).fold(0, u64::saturating_add);
+    wanted.min(all.saturating_add(all / 64).saturating_add(STRUCTURES))
+}
+
+/// Room wanted on the drive: for the changes of one session on the kept disks, at most an eighth of what they hold.
+pub fn drive_needed(wanted: u64, disks: &[PlannedDisk]) -> u64 {
+    let kept: u64 = disks.iter().filter(|disk| disk.keep).map(|disk| disk.size).fold(0, u64::saturating_add);
+    if kept == 0 {
+        return 0;
+    }
+    wanted.min(kept / 8).saturating_add(STRUCTURES)
+}
+
+/// Refuses when a place has less room than needed.
+pub fn room_refusal(place: &str, room: Room) -> Option<Refusal> {
+    let missing = room.needed.checked_sub(room.available).filter(|missing| *missing > 0)?;
+    Some(Refusal::new(
+        format!(
+            "{place} has {} MiB free, {} MiB are needed: {} MiB are missing",
+            room.available / MIB,
+            room.needed.div_ceil(MIB),
+            missing.div_ceil(MIB)
+        ),
+        if place == "the drive" {
+            "free some room on the drive"
+        } else {
+            "free some room on this PC, or point elsewhere with --scratch"
+        },
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GIB: u64 = 1 << 30;
+
+    #[test]
+    fn memory_leaves_the_host_its_reserve_and_half_of_the_total() {
+        assert_eq!(memory(15 * GIB, 16 * GIB, GIB, 64 * GIB, None).unwrap(), 8192);
+        assert_eq!(memory(4 * GIB, 16 * GIB, GIB, 64 * GIB, None).unwrap(), 2048);
+        assert_eq!(memory(15 * GIB, 16 * GIB, GIB, 4 * GIB, None).unwrap(), 4096);
+        assert_eq!(memory(5 * GIB + 77 * MIB, 8 * GIB, GIB, 64 * GIB, None).unwrap(), 4096);
+        assert_eq!(memory(3 * GIB + 77 * MIB, 8 * GIB, GIB, 64 * GIB, None).unwrap(), 2048);
+    }
+
+    #[test]
+    fn a_small_minimum_is_met_even_between_two_steps() {
+        assert_eq!(memory(GIB + 70 * MIB, 4 * GIB, 64 * MIB, GIB, None).unwrap(), 64);
+    }
+
+    #[test]
+    fn too_little_memory_is_refused_with_the_missing_number() {
+        let refusal = memory(2 * GIB, 8 * GIB, 2 * GIB, 4 * GIB, None).unwrap_err();
+        assert_eq!(refusal.what, "the machine needs 2048 MiB of memory, this PC can spare 1024 MiB: 1024 MiB are missing");
+        assert!(memory(2 * GIB, 8 * GIB, GIB, 4 * GIB, Some(3 * GIB)).is_err());
+        assert!(memory(20 * GIB, 32 * GIB, GIB, 4 * GIB, Some(5 * GIB)).is_err());
+    }
+
+    #[test]
+    fn one_core_is_left_to_the_host_if_there_is_more_than_one() {
+        assert_eq!(cpus(8, 16, 1, 64, None).unwrap(), 7);
+        assert_eq!(cpus(1, 1, 1, 64, None).unwrap(), 1);
+        assert_eq!(cpus(8, 16, 1, 4, None).unwrap(), 4);
+        assert_eq!(cpus(2, 4, 2, 4, None).unwrap(), 2);
+        assert!(cpus(2, 2, 3, 4, None).is_err());
+        assert!(cpus(2, 2, 1, 4, Some(3)).is_err());
+    }
+
+    #[test]
+    fn missing_room_is_named_in_mebibytes() {
+        let refusal = room_refusal("scratch", Room { available: 100 * MIB, needed: 4 * GIB }).unwrap();
+        assert_eq!(refusal.what, "scratch has 100 MiB free, 4096 MiB are needed: 3996 MiB are missing");
+        assert_eq!(room_refusal("scratch", Room { available: 4 * GIB, needed: 4 * GIB }), None);
+    }
+
+    #[test]
+    fn discarded_disks_need_no_room_on_the_drive() {
+        let disk = |keep| PlannedDisk { name: "user".into(), size: 8 * GIB, file_size: GIB, keep };
+        assert_eq!(drive_needed(4 * GIB, &[disk(false)]), 0);
+        assert_eq!(drive_needed(4 * GIB, &[disk(true)]), GIB + 16 * MIB);
+        assert_eq!(scratch_needed(4 * GIB, &[disk(true)], None), 4 * GIB);
+    }
+}

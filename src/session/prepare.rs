@@ -1,0 +1,191 @@
+//! Everything between the plan and the launch: records, the session's folder, overlays, the paging disk, the
+//! configuration. Each step can be taken back; a failure leaves drive and PC as they were.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use pocketvm_disk::{CreateOptions, GenerationId};
+use uuid::Uuid;
+
+use super::claim::{Claim, disk_error};
+use super::folder::Folder;
+use super::job::Job;
+use super::plan::Plan;
+use crate::drive::manifest::Manifest;
+use crate::drive::{Phase, DiskRecord, SessionRecord};
+use crate::drive::{Drive, names};
+use crate::guest::swap;
+use crate::hypervisor::{Base, Machine, MachineDisk};
+use crate::host::{self, scratch};
+use crate::{Error, Kind, Result};
+
+/// Cluster size of overlays and the paging disk, in bytes: QEMU's own default, good for the host's disk. The base's is
+/// another matter.
+const CLUSTER: u64 = 64 * 1024;
+
+/// A session that is ready to be launched.
+pub struct Prepared {
+    /// Its folder.
+    pub folder: Folder,
+    /// As recorded on the drive and in the folder.
+    pub record: SessionRecord,
+    /// The machine for the hypervisor.
+    pub machine: Machine,
+    /// Takes everything back unless completed.
+    pub job: Job,
+}
+
+/// Prepares a session as `plan` says.
+///
+/// # Errors
+/// A step failed; the ones before it have been taken back.
+pub fn prepare(claim: &Claim, plan: &Plan, scratch: &scratch::Root, headless: bool) -> Result<Prepared> {
+    let manifest = claim.drive.manifest();
+    let generations = generations(claim)?;
+    let id = Uuid::new_v4();
+    let now = Timestamp::now();
+    let mut record = SessionRecord {
+        id,
+        drive: claim.identity,
+        host_id: host::facts::host_id(),
+        host_name: host::facts::host_name(),
+        started: now,
+        updated: now,
+        phase: Phase::Preparing,
+        scratch: plan.scratch.join(id.to_string()).display().to_string(),
+        disks: plan
+            .disks
+            .iter()
+            .zip(&generations)
+            .map(|(disk, generation)| DiskRecord {
+                name: disk.name.clone(),
+                keep: disk.keep,
+                generation: generation.to_string(),
+                next: GenerationId::random().to_string(),
+                unsaved: 0,
+            })
+            .collect(),
+        clean_shutdown: false,
+    };
+
+    let mut job = Job::new();
+    let drive = claim.drive.clone();
+    job.step("record the session on the drive", || claim.drive.write_session(&record), move || drive.write_clean(None))?;
+    let path = scratch.path().join(id.to_string());
+    let folder = job.step(
+        "make the session's folder",
+        || Folder::create(scratch, id),
+        move || scratch::Session::open(&path).map_or(Ok(()), |session| session.wipe()),
+    )?;
+    folder.write(&record)?;
+    for disk in &manifest.disks {
+        let base = claim.base(disk)?;
+        let info = pocketvm_disk::inspect(&base).map_err(disk_error)?;
+        let options = CreateOptions {
+            virtual_size: info.virtual_size,
+            cluster_size: CLUSTER,
+            backing: Some((base, "qcow2")),
+            content: &[],
+        };
+        pocketvm_disk::create(&folder.overlay(disk.name.as_str()), &options).map_err(disk_error)?;
+    }
+    if let Some(size) = plan.paging {
+        create_paging(&folder.path().join(names::PAGING), size)?;
+    }
+    let machine = machine(claim.identity, &claim.drive, plan, folder.path(), headless)?;
+    record.phase = Phase::Running;
+    record.updated = Timestamp::now();
+    folder.write(&record)?;
+    // From here on the guest may write: the drive must know first, or another PC could start the old state unasked.
+    claim.drive.write_session(&record)?;
+    Ok(Prepared { folder, record, machine, job })
+}
+
+/// The generation of every base; fresh ones and ones that another program wrote to get a new one.
+fn generations(claim: &Claim) -> Result<Vec<GenerationId>> {
+    let mut unknown = vec![];
+    for disk in &claim.drive.manifest().disks {
+        if claim.generation(&disk.file)?.is_none() {
+            unknown.push(disk.file.as_str());
+        }
+    }
+    if !unknown.is_empty() {
+        pocketvm_disk::stamp(&claim.commit, &unknown).map_err(disk_error)?;
+    }
+    let disks = &claim.drive.manifest().disks;
+    disks
+        .iter()
+        .map(|disk| {
+            claim.generation(&disk.file)?.ok_or_else(|| {
+                Error::new(Kind::Disk, format!("the disk did not take a generation: {}", disk.file.as_str()))
+                    .hint("check the drive with: pocketvm check")
+            })
+        })
+        .collect()
+}
+
+fn create_paging(path: &Path, size: u64) -> Result<()> {
+    let header = swap::header(size, Uuid::new_v4())
+        .ok_or_else(|| Error::new(Kind::Drive, format!("the paging disk can't have this size: {size} bytes")))?;
+    let options =
+        CreateOptions { virtual_size: size, cluster_size: CLUSTER, backing: None, content: &[(0, header.as_slice())] };
+    pocketvm_disk::create(path, &options).map_err(disk_error)
+}
+
+/// The machine as the hypervisor is told, with its overlays in `folder`. Nothing is created.
+///
+/// # Errors
+/// A disk's path leaves the drive.
+pub fn machine(identity: Uuid, drive: &Drive, plan: &Plan, folder: &Path, headless: bool) -> Result<Machine> {
+    let manifest = drive.manifest();
+    let mut disks = vec![];
+    for disk in &manifest.disks {
+        disks.push(MachineDisk {
+            name: disk.name.as_str().to_owned(),
+            overlay: folder.join(names::overlay(disk.name.as_str())),
+            base: Some(Base { path: drive.resolve(&disk.file)?, format: "qcow2".into() }),
+            controller: disk.controller.as_str().into(),
+        });
+    }
+    if plan.paging.is_some() {
+        disks.push(MachineDisk {
+            name: "paging".into(),
+            overlay: folder.join(names::PAGING),
+            base: None,
+            controller: manifest.disks.first().map_or("ahci", |disk| disk.controller.as_str()).into(),
+        });
+    }
+    Ok(Machine {
+        name: manifest.machine.name.as_str().to_owned(),
+        uuid: manifest.machine_uuid(identity),
+        mac: manifest.machine_mac(identity).to_string(),
+        memory_mib: plan.memory_mib,
+        cpus: plan.cpus,
+        accelerator: plan.hypervisor.as_ref().map(|choice| choice.accelerator.clone()).unwrap_or_default(),
+        firmware: manifest.machine.firmware.as_str().into(),
+        headless,
+        disks,
+        scratch: folder.to_owned(),
+        serial_log: folder.join(names::SERIAL_LOG),
+        variables: variables(manifest),
+    })
+}
+
+fn variables(manifest: &Manifest) -> std::collections::BTreeMap<String, String> {
+    manifest.hypervisors.qemu.variables.as_map().clone()
+}
+
+/// Reads the template of a hypervisor from the drive.
+///
+/// # Errors
+/// It is missing, too large or not text.
+pub fn template(drive: &Drive) -> Result<String> {
+    /// No honest template comes near this.
+    const MAX_TEMPLATE: u64 = 256 * 1024;
+    let path: PathBuf = drive.resolve(&drive.manifest().hypervisors.qemu.template)?;
+    host::whole::read_text(&path, MAX_TEMPLATE).map_err(|error| {
+        Error::new(Kind::Drive, "the hypervisor's template can't be read")
+            .hint("copy the template of this PocketVM version to the drive")
+            .because(error)
+    })
+}

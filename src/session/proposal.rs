@@ -1,0 +1,89 @@
+//! Gathers the facts of drive and host, and makes the [`Plan`] from them.
+
+use super::Options;
+use super::claim::disk_error;
+use super::plan::{self, Choice, Plan, PlannedDisk, Refusal, Room};
+use crate::drive::Drive;
+use crate::drive::manifest::Plain;
+use crate::hypervisor::Candidate;
+use crate::host::{self, scratch};
+use crate::{Error, Kind, Result};
+
+/// What the plan says of a candidate.
+pub fn choice(candidate: &Candidate, accelerator: &str) -> Choice {
+    Choice {
+        hypervisor: candidate.hypervisor.clone(),
+        version: candidate.version.clone(),
+        accelerator: accelerator.to_owned(),
+    }
+}
+
+/// The plan for `drive` on this PC. Reads only.
+///
+/// # Errors
+/// A disk can't be read or is not supported, or a flag names no disk.
+pub fn propose(drive: &Drive, scratch: &scratch::Root, hypervisor: Option<Choice>, options: &Options) -> Result<Plan> {
+    let manifest = drive.manifest();
+    for name in options.keep.iter().chain(&options.discard) {
+        if manifest.disk(name).is_none() {
+            return Err(Error::new(Kind::Usage, format!("the machine has no disk of this name: {name}"))
+                .hint("see its disks with: pocketvm plan"));
+        }
+        if options.keep.contains(name) && options.discard.contains(name) {
+            return Err(Error::new(Kind::Usage, format!("a disk can't be both kept and discarded: {name}"))
+                .hint("name it once"));
+        }
+    }
+    let mut disks = vec![];
+    for disk in &manifest.disks {
+        let info = pocketvm_disk::inspect(&drive.resolve(&disk.file)?).map_err(disk_error)?;
+        let name = disk.name.as_str().to_owned();
+        let keep = (disk.keep || options.keep.contains(&name)) && !options.discard.contains(&name);
+        disks.push(PlannedDisk { name, size: info.virtual_size, file_size: info.file_size, keep });
+    }
+    let paging = manifest.paging.map(|paging| paging.size.bytes());
+    let wanted = manifest.scratch.room.bytes();
+    let mut refusals = vec![];
+
+    let scratch_room =
+        Room { available: scratch.volume().free, needed: plan::scratch_needed(wanted, &disks, paging) };
+    refusals.extend(plan::room_refusal("scratch", scratch_room));
+    let drive_room = drive_room(drive, &disks, wanted)?;
+    refusals.extend(plan::room_refusal("the drive", drive_room));
+
+    let facts = host::facts::Facts::gather()?;
+    let limits = manifest.memory;
+    let memory_mib =
+        plan::memory(facts.memory_available, facts.memory_total, limits.min.bytes(), limits.max.bytes(), options.memory);
+    let cpus = plan::cpus(facts.cores, facts.processors, manifest.cpus.min, manifest.cpus.max, options.cpus);
+    Ok(Plan {
+        machine: manifest.machine.name.as_str().to_owned(),
+        drive: drive.root().to_owned(),
+        hypervisor,
+        memory_mib: or_refuse(memory_mib, &mut refusals),
+        cpus: or_refuse(cpus, &mut refusals),
+        scratch: scratch.path().to_owned(),
+        scratch_room,
+        drive_room,
+        disks,
+        paging,
+        plain_scratch: manifest.scratch.plain != Plain::Accepted,
+        refusals,
+    })
+}
+
+/// Room for changes on the drive. A file system that limits a file's size limits it further.
+fn drive_room(drive: &Drive, disks: &[PlannedDisk], wanted: u64) -> Result<Room> {
+    let free = host::volume::free(drive.root())?;
+    let limit = host::volume::Volume::of(drive.root()).ok().and_then(|volume| volume.file_system.max_file());
+    let kept = disks.iter().filter(|disk| disk.keep);
+    let growth = limit.map_or(u64::MAX, |limit| kept.map(|disk| limit.saturating_sub(disk.file_size)).min().unwrap_or(u64::MAX));
+    Ok(Room { available: free.min(growth), needed: plan::drive_needed(wanted, disks) })
+}
+
+fn or_refuse<T: Default>(value: Result<T, Refusal>, refusals: &mut Vec<Refusal>) -> T {
+    value.unwrap_or_else(|refusal| {
+        refusals.push(refusal);
+        T::default()
+    })
+}

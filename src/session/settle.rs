@@ -1,0 +1,281 @@
+//! Brings a session to its end: one whose guest just ran, or one that was left behind.
+
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+
+use super::claim::Claim;
+use super::controls::Controls;
+use super::event::{Answer, Event, Notice, Outcome, Question, Step, View};
+use super::folder::Folder;
+use super::leftover::{self, Here, Leftover, Standing};
+use super::run::{Supervised, SupervisedDisk, supervise};
+use super::stage::stage;
+use super::supervision::Control;
+use super::watch::Sought;
+use super::{Options, conclude};
+use crate::drive::names;
+use crate::drive::{Phase, SessionRecord};
+use crate::hypervisor::{self, Ending, Running};
+use crate::{Error, Kind, Result, host};
+
+/// What to do with a left-over session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wish {
+    /// Save its changes to the drive.
+    Merge,
+    /// Throw its changes away.
+    Discard,
+    /// Keep its overlays as files in this folder.
+    SaveAs(PathBuf),
+}
+
+/// Decides about what an earlier session left behind; without a wish the view is asked.
+///
+/// # Errors
+/// Nobody decided, or what was decided failed. The session stays recoverable then.
+pub fn recover(options: &Options, wish: Option<Wish>, controls: &Controls, view: &dyn View) -> Result<Outcome> {
+    let root = options.find_drive()?;
+    let scratch = options.find_scratch(&root)?;
+    let claim = Claim::new(&root, view)?;
+    let found = claim.leftover(&scratch)?;
+    if let Some(absence) = leftover::absence(&found) {
+        if wish != Some(Wish::Discard) {
+            return Err(absence);
+        }
+        // The user gives up what is elsewhere; that PC will be told so when the drive comes back to it.
+        view.show(&Event::notice(Notice::Abandoned, format!("Given up as asked: {absence}")));
+        claim.drive.write_clean(None)?;
+        claim.release()?;
+        return Ok(Outcome::Discarded);
+    }
+    let Leftover::Here(here) = found else {
+        claim.drive.write_clean(None)?;
+        claim.release()?;
+        return Ok(Outcome::Clean);
+    };
+    let wish = match wish {
+        Some(wish) => wish,
+        None if here.is_settled() => Wish::Merge,
+        None => match view.ask(&here.question()) {
+            Some(Answer::Merge) => Wish::Merge,
+            Some(Answer::Discard) => Wish::Discard,
+            _ => return Err(here.undecided()),
+        },
+    };
+    settle(claim, here, &wish, options, controls, view)
+}
+
+/// Does what was decided about a left-over session.
+///
+/// # Errors
+/// It can't be done; the session stays recoverable.
+pub fn settle(
+    claim: Claim,
+    here: Here,
+    wish: &Wish,
+    options: &Options,
+    controls: &Controls,
+    view: &dyn View,
+) -> Result<Outcome> {
+    if let Some(running) = hypervisor::adopt(here.folder.path())? {
+        return settle_running(claim, here, running, wish, options, controls, view);
+    }
+    match (wish, &here.standing) {
+        (_, Standing::Landed) => conclude::tidy(claim, here.folder, here.record, view),
+        (Wish::Discard, _) => conclude::discard(claim, here.folder, here.record, view),
+        (Wish::SaveAs(target), _) => {
+            save_as(&here.folder, &here.record, target)?;
+            conclude::discard(claim, here.folder, here.record, view)
+        }
+        (Wish::Merge, Standing::Moved { .. }) => Err(here.undecided()),
+        (Wish::Merge, Standing::Mergeable) if here.record.phase == Phase::Preparing => {
+            conclude::discard(claim, here.folder, here.record, view)
+        }
+        (Wish::Merge, Standing::Mergeable) => {
+            if !here.known {
+                refuse_if_newer_elsewhere(&claim)?;
+            }
+            conclude::merge(claim, here.folder, here.record, controls, view)
+        }
+    }
+}
+
+/// A guest that outlived its launcher: take it over and end it as wished.
+fn settle_running(
+    claim: Claim,
+    here: Here,
+    running: Running,
+    wish: &Wish,
+    options: &Options,
+    controls: &Controls,
+    view: &dyn View,
+) -> Result<Outcome> {
+    let (text, control) = match wish {
+        Wish::Discard => ("The machine still runs although its launcher is gone; it is forced off", Control::ForceOff),
+        _ => ("The machine still runs although its launcher is gone; it is taken over and shut down", Control::ShutDown),
+    };
+    view.show(&Event::notice(Notice::Adopted, text));
+    controls.send(control);
+    match wish {
+        Wish::Merge => run_and_conclude(claim, here.folder, here.record, running, options, controls, view),
+        Wish::Discard | Wish::SaveAs(_) => {
+            let (claim, record, _) = run_guest(claim, &here.folder, here.record, running, controls, view)?;
+            let claim = claim.ok_or_else(gone)?;
+            if let Wish::SaveAs(target) = wish {
+                save_as(&here.folder, &record, target)?;
+            }
+            conclude::discard(claim, here.folder, record, view)
+        }
+    }
+}
+
+/// Runs a launched guest to its end, then merges and wipes, or leaves a recoverable session.
+///
+/// # Errors
+/// The guest did not end cleanly and nobody decided to merge; the drive is gone; the merge failed.
+pub fn run_and_conclude(
+    claim: Claim,
+    folder: Folder,
+    record: SessionRecord,
+    running: Running,
+    options: &Options,
+    controls: &Controls,
+    view: &dyn View,
+) -> Result<Outcome> {
+    let (claim, record, ran) = stage(view, Step::Run, || run_guest(claim, &folder, record, running, controls, view))?;
+    if ran.interrupted {
+        return Err(Error::new(Kind::Interrupted, "the session was ended by this PC")
+            .safe("its changes are intact on this PC")
+            .hint("save them with: pocketvm recover --merge"));
+    }
+    let claim = claim.ok_or_else(gone)?;
+    if ran.clean {
+        return conclude::merge(claim, folder, record, controls, view);
+    }
+    let text = format!("{}. Its changes are intact on this PC, but may hold half-written files, as after a power cut", ran.how);
+    let question = Question { text, answers: vec![Answer::Later, Answer::Merge, Answer::Discard] };
+    match options.on_unclean.or_else(|| view.ask(&question)) {
+        Some(Answer::Merge) => conclude::merge(claim, folder, record, controls, view),
+        Some(Answer::Discard) => conclude::discard(claim, folder, record, view),
+        _ => Err(Error::new(Kind::Unclean, ran.how)
+            .safe("the drive is as before the session, and the changes are intact on this PC")
+            .hint("save them with: pocketvm recover --merge, or throw them away with: pocketvm discard")),
+    }
+}
+
+/// How a guest's run went, in the words of the session.
+struct End {
+    clean: bool,
+    interrupted: bool,
+    how: String,
+}
+
+/// Runs the guest to its end and records that; the claim comes back unless the drive is gone.
+fn run_guest(
+    claim: Claim,
+    folder: &Folder,
+    mut record: SessionRecord,
+    running: Running,
+    controls: &Controls,
+    view: &dyn View,
+) -> Result<(Option<Claim>, SessionRecord, End)> {
+    let ran = supervise(&supervised(&claim, folder, &record), running, controls, view);
+    let (clean, how) = match ran.ending {
+        Ending::PoweredOff => (true, String::new()),
+        Ending::Forced => (false, "the machine was forced off".to_owned()),
+        Ending::Panicked => (false, "the machine's system crashed".to_owned()),
+        Ending::HypervisorDied { detail } => (false, format!("the hypervisor ended unexpectedly ({detail})")),
+    };
+    record.phase = Phase::Stopped;
+    record.clean_shutdown = clean;
+    record.updated = Timestamp::now();
+    for disk in &mut record.disks {
+        disk.unsaved = folder.unsaved(&disk.name);
+    }
+    folder.write(&record)?;
+    // The lock and the paths of a drive that was away are stale: claim it again where it is now.
+    let claim = match ran.root {
+        Some(root) if root == claim.drive.root() && !ran.returned => Some(claim),
+        Some(root) => {
+            drop(claim);
+            Some(Claim::new(&root, view)?)
+        }
+        None => None,
+    };
+    if let Some(claim) = &claim {
+        claim.drive.write_session(&record)?;
+    }
+    Ok((claim, record, End { clean, interrupted: ran.interrupted, how }))
+}
+
+fn supervised<'a>(claim: &Claim, folder: &'a Folder, record: &SessionRecord) -> Supervised<'a> {
+    let recorded = |name: &str| record.disks.iter().find(|disk| disk.name == name);
+    let disks = claim.drive.manifest().disks.iter();
+    Supervised {
+        scratch: folder.path(),
+        root: claim.drive.root().to_owned(),
+        sought: Sought {
+            identity: claim.identity,
+            folder: folder_below_volume(claim.drive.root()),
+            generations: disks
+                .clone()
+                .filter_map(|disk| Some((disk.file.clone(), recorded(disk.name.as_str())?.generation.clone())))
+                .collect(),
+        },
+        disks: disks
+            .map(|disk| SupervisedDisk {
+                name: disk.name.as_str().to_owned(),
+                base: disk.file.clone(),
+                overlay: folder.overlay(disk.name.as_str()),
+                keep: recorded(disk.name.as_str()).is_some_and(|recorded| recorded.keep),
+            })
+            .collect(),
+    }
+}
+
+/// The drive's folder below the volume that it lies on; empty if the system does not tell.
+fn folder_below_volume(root: &Path) -> PathBuf {
+    let volume = host::volume::Volume::of(root).ok();
+    volume.and_then(|volume| root.strip_prefix(&volume.mount_point).ok().map(Path::to_owned)).unwrap_or_default()
+}
+
+fn gone() -> Error {
+    Error::new(Kind::Gone, "the drive is gone")
+        .safe("the changes are intact on this PC, and the drive is as before the session")
+        .hint("plug the drive in again, then: pocketvm recover --merge")
+}
+
+/// Another PC's unsaved session would become unmergeable by merging this one first.
+fn refuse_if_newer_elsewhere(claim: &Claim) -> Result<()> {
+    match claim.drive.read_session()? {
+        Some(record) => Err(Error::new(
+            Kind::Leftover,
+            format!("the drive was used on {} since, and that session is not saved yet", record.host_name),
+        )
+        .safe("both sessions' changes are intact, each on its PC")
+        .hint(format!(
+            "save that one first on {}; or keep this one as files with: pocketvm recover --save-as DIR",
+            record.host_name
+        ))),
+        None => Ok(()),
+    }
+}
+
+/// Copies the kept overlays into `target`. A file that is there already is not written over.
+fn save_as(folder: &Folder, record: &SessionRecord, target: &Path) -> Result<()> {
+    let failed = |error: std::io::Error| {
+        Error::new(Kind::Unexpected, "the changes could not be copied")
+            .safe("they are intact on this PC")
+            .hint("choose an empty folder with enough room")
+            .because(error)
+    };
+    fs_err::create_dir_all(target).map_err(failed)?;
+    for disk in record.disks.iter().filter(|disk| disk.keep) {
+        let overlay = folder.overlay(&disk.name);
+        if overlay.exists() {
+            host::whole::copy_new(&overlay, &target.join(names::overlay(&disk.name))).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
