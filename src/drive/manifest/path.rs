@@ -81,7 +81,7 @@ impl RelativePath {
 
     /// Where the template of QEMU lies unless the manifest says otherwise.
     pub(super) fn qemu_template() -> RelativePath {
-        RelativePath(format!("{}/qemu.yaml", names::TEMPLATES))
+        RelativePath(format!("{}/qemu.yaml.hbs", names::TEMPLATES))
     }
 
     /// As it stands in the manifest.
