@@ -18,14 +18,15 @@ pub const SOON: Duration = Duration::from_secs(30);
 /// The image's virtual size in bytes.
 pub const SIZE: u64 = 64 << 20;
 
-/// Runs a program that the tests need.
-pub fn run(program: &str, arguments: &[&str]) {
+/// Runs a program that the tests need; its output.
+pub fn run(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program)
         .args(arguments)
         .output()
         .unwrap_or_else(|error| panic!("the tests need {program}: install it ({error})"));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{program} {arguments:?} failed: {said}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 pub fn text(path: &Path) -> &str {
@@ -67,47 +68,41 @@ fn boot_sector(mode: u8) -> Vec<u8> {
     sector
 }
 
-/// A machine with one disk. Its folders go when this goes.
+/// A machine with one disk.
 pub struct Bench {
-    pub folder: tempfile::TempDir,
     pub machine: Machine,
+    /// Goes when this goes.
+    _folder: Option<tempfile::TempDir>,
+}
+
+/// A guest of a test that failed does not stay behind.
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Ok(Some(left)) = door().adopt(&self.machine.scratch)
+        {
+            let _ = left.guest.force_off();
+        }
+    }
 }
 
 impl Bench {
     /// `mode` is what the guest does: see guest.S.
     pub fn new(mode: u8) -> Self {
-        let folder = tempfile::Builder::new().prefix("pvm, \"ü x\" ").tempdir().unwrap();
-        let scratch = folder.path().join("scratch");
-        std::fs::create_dir(&scratch).unwrap();
-        Self::in_scratch(mode, folder, scratch)
+        let folder = nasty_folder();
+        let mut bench = Self::at(mode, folder.path());
+        bench._folder = Some(folder);
+        bench
     }
 
-    /// The base goes to `folder`, everything else to `scratch`.
-    pub fn in_scratch(mode: u8, folder: tempfile::TempDir, scratch: PathBuf) -> Self {
-        let base = folder.path().join("base, ö \"1\".qcow2");
-        make_base(&base, mode);
-        let overlay = scratch.join("over,lay ß.qcow2");
-        run("qemu-img", &["create", "-q", "-f", "qcow2", text(&overlay), &SIZE.to_string()]);
-        let machine = Machine {
-            name: "Test, \"naïve\" 日本".into(),
-            uuid: uuid::Uuid::from_u128(0x1234),
-            mac: "52:54:00:12:34:56".into(),
-            memory_mib: 32,
-            cpus: 1,
-            accelerator: "tcg".into(),
-            firmware: "bios".into(),
-            headless: true,
-            disks: vec![MachineDisk {
-                name: "system".into(),
-                overlay,
-                base: Some(Base { path: base, format: "qcow2".into() }),
-                controller: "ahci".into(),
-            }],
-            serial_log: scratch.join("serial, ä.log"),
-            scratch,
-            variables: BTreeMap::new(),
-        };
-        Bench { folder, machine }
+    /// The same in a folder that stays.
+    pub fn at(mode: u8, folder: &Path) -> Self {
+        let scratch = scratch_in(folder);
+        std::fs::create_dir(&scratch).unwrap();
+        let machine = machine(folder, &scratch);
+        make_base(&machine.disks[0].base.as_ref().unwrap().path, mode);
+        run("qemu-img", &["create", "-q", "-f", "qcow2", text(&machine.disks[0].overlay), &SIZE.to_string()]);
+        Bench { machine, _folder: None }
     }
 
     pub fn launch(&self) -> Running {
@@ -128,6 +123,38 @@ impl Bench {
             assert!(start.elapsed() < SOON, "the guest only said {:?}", self.serial());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+}
+
+/// A folder whose name needs every escape.
+pub fn nasty_folder() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("pvm, \"ü x\" ").tempdir().unwrap()
+}
+
+pub fn scratch_in(folder: &Path) -> PathBuf {
+    folder.join("scratch")
+}
+
+/// A machine with its base in `folder`, described only.
+pub fn machine(folder: &Path, scratch: &Path) -> Machine {
+    Machine {
+        name: "Test, \"naïve\" 日本".into(),
+        uuid: uuid::Uuid::from_u128(0x1234),
+        mac: "52:54:00:12:34:56".into(),
+        memory_mib: 32,
+        cpus: 1,
+        accelerator: "tcg".into(),
+        firmware: "bios".into(),
+        headless: true,
+        disks: vec![MachineDisk {
+            name: "system".into(),
+            overlay: scratch.join("over,lay ß.qcow2"),
+            base: Some(Base { path: folder.join("base, ö \"1\".qcow2"), format: "qcow2".into() }),
+            controller: "ahci".into(),
+        }],
+        serial_log: scratch.join("serial, ä.log"),
+        scratch: scratch.to_owned(),
+        variables: BTreeMap::new(),
     }
 }
 

@@ -34,6 +34,12 @@ _start:
     mov $0x42, %bh              /* int 13h: extended read */
     cmp $'R', %al
     je disk
+    mov $0x1000, %ax            /* zeroes would be written as nothing */
+    mov %ax, %es
+    xor %di, %di
+    mov $0x8000, %cx
+    mov $0xa5a5, %ax
+    rep stosw
     mov $0x43, %bh              /* extended write */
 disk:
     push %bx

@@ -23,7 +23,7 @@ const LONGEST_OUTPUT: usize = 256 * 1024;
 
 /// More blocks (`{{#…}}`) than this are not accepted, nor deeper ones.
 const MOST_BLOCKS: usize = 64;
-const DEEPEST_BLOCK: usize = 3;
+const DEEPEST_BLOCK: usize = 4;
 
 /// Longest text between `{{` and `}}` that is not a comment.
 const LONGEST_TAG: usize = 200;

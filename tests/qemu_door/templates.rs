@@ -1,0 +1,312 @@
+//! Templates: what the built-in one renders to, and what one from a stranger's stick can't do.
+
+use std::path::Path;
+
+use pocketvm::hypervisor::qemu::TEMPLATE;
+use pocketvm::hypervisor::{Base, Hypervisor as _, Machine, MachineDisk};
+
+use crate::bench::{door, machine};
+
+/// A machine with all three kinds of disks; nothing of it exists.
+fn described() -> Machine {
+    let mut machine = machine(Path::new("/media/Stick, \"ä\" \\"), Path::new("/scratch/ß x"));
+    machine.disks.push(MachineDisk {
+        name: "user".into(),
+        overlay: "/scratch/user.qcow2".into(),
+        base: Some(Base { path: "/media/user.raw".into(), format: "raw".into() }),
+        controller: "virtio".into(),
+    });
+    machine.disks.push(MachineDisk {
+        name: "paging".into(),
+        overlay: "/scratch/paging.qcow2".into(),
+        base: None,
+        controller: "ahci".into(),
+    });
+    machine
+}
+
+fn render(template: &str) -> Result<String, String> {
+    door()
+        .render(&described(), template)
+        .map(|rendered| rendered.args.join("\n"))
+        .map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_built_in_template_renders_to_these_arguments() {
+    insta::assert_snapshot!(render(TEMPLATE).unwrap());
+}
+
+#[test]
+fn variables_and_controllers_choose_the_hardware() {
+    let mut machine = described();
+    machine.variables.insert("oem".into(), "run=\"x\", then\\stop".into());
+    machine.disks[0].controller = "ide".into();
+    let args = door().render(&machine, TEMPLATE).unwrap().args;
+    assert!(args.contains(&"type=11,value=run=\"x\",, then\\stop".to_owned()), "{args:?}");
+    assert!(args.contains(&"type=pc".to_owned()), "{args:?}");
+
+    machine.disks[0].controller = "nvme".into();
+    let error = door().render(&machine, TEMPLATE).unwrap_err().to_string();
+    assert!(error.contains("would not be paused when it fails"), "{error}");
+}
+
+#[test]
+fn an_unknown_value_is_an_error_that_names_its_line() {
+    let template = TEMPLATE.replace("{{memory_mib}}", "{{memory}}");
+    let line = 1 + template.lines().position(|line| line.contains("{{memory}}")).unwrap();
+    let error = render(&template).unwrap_err();
+    assert!(error.contains(&format!("in line {line}")) && error.contains("memory"), "{error}");
+}
+
+/// Replaces `from`, which must be there, in the built-in template.
+fn with(from: &str, to: &str) -> String {
+    assert!(TEMPLATE.contains(from), "the built-in template no longer has {from}");
+    TEMPLATE.replace(from, to)
+}
+
+/// The built-in template and one more line.
+fn and(line: &str) -> String {
+    format!("{TEMPLATE}\n{line}\n")
+}
+
+#[track_caller]
+fn refused(template: &str, because: &str) {
+    let error = render(template).expect_err("this must be refused");
+    assert!(error.contains(because), "{error}");
+}
+
+#[test]
+fn no_other_option_is_accepted() {
+    for option in [
+        "monitor",
+        "qmp",
+        "mon",
+        "incoming",
+        "plugin",
+        "sandbox",
+        "readconfig",
+        "writeconfig",
+        "drive",
+        "hda",
+        "cdrom",
+        "fsdev",
+        "virtfs",
+        "kernel",
+        "initrd",
+        "bios",
+        "pflash",
+        "L",
+        "D",
+        "pidfile",
+        "runas",
+        "chroot",
+        "daemonize",
+        "vnc",
+        "spice",
+        "trace",
+        "fw_cfg",
+        "net",
+        "nic",
+        "serial",
+        "parallel",
+        "debugcon",
+        "gdb",
+        "loadvm",
+        "add-fd",
+        "set",
+        "global",
+        "tpmdev",
+        "semihosting-config",
+        "acpitable",
+        "dtb",
+        "mem-path",
+        "nodefaults",
+        "no-user-config",
+        "action",
+        "numa",
+    ] {
+        refused(&and(&format!("- {option}: \"x\"")), "not on the list");
+        refused(&and(&format!("- {option}: {{ file: \"/etc/passwd\" }}")), "not on the list");
+    }
+}
+
+#[test]
+fn no_other_file_of_the_pc_is_opened_as_a_disk() {
+    let extra = "- blockdev: { driver: file, node-name: extra, filename: \"/etc/shadow\", read-only: true }";
+    refused(&and(extra), "no disk of the machine has a node named “extra”");
+    refused(&with("filename: \"{{base.path}}\"", "filename: \"/etc/shadow\""), "“filename” must be");
+    refused(&with("filename: \"{{overlay}}\"", "filename: \"/etc/shadow\""), "“filename” must be");
+    refused(
+        &with("driver: file, node-name: \"base-file", "driver: host_device, node-name: \"base-file"),
+        "“driver” must be",
+    );
+    refused(
+        &with("file: \"overlay-file-{{name}}\"", "file: { driver: file, filename: \"/etc/shadow\" }"),
+        "“file” must be",
+    );
+    refused(&with("read-only: true, backing: null", "read-only: true"), "“backing” must be null");
+    refused(
+        &with("detect-zeroes: unmap", "detect-zeroes: unmap\n    data-file: base-file-user"),
+        "“data-file” can't be",
+    );
+    refused(&with("{{else}}null{{/if}}", "{{else}}\"base-system\"{{/if}}"), "“backing” must be null");
+}
+
+#[test]
+fn a_base_is_never_writable() {
+    refused(
+        &with("filename: \"{{base.path}}\", read-only: true", "filename: \"{{base.path}}\""),
+        "“read-only” must be true",
+    );
+    refused(
+        &with("file: \"base-file-{{name}}\", read-only: true, b", "file: \"base-file-{{name}}\", b"),
+        "“read-only” must be true",
+    );
+    refused(&with("drive: \"overlay-{{name}}\"", "drive: \"base-{{name}}\""), "“drive” can't be");
+}
+
+#[test]
+fn every_disk_is_attached_once_and_pauses_the_guest_when_it_fails() {
+    refused(&with("    rerror: stop\n", ""), "needs rerror: stop");
+    refused(&with("werror: stop", "werror: report"), "“werror” can't be “report”");
+    refused(&with("    drive: \"overlay-{{name}}\"\n", ""), "exactly one device");
+    refused(
+        &and("- device: { driver: ide-hd, drive: overlay-user, rerror: stop, werror: stop }"),
+        "exactly one device",
+    );
+    refused(
+        &with("{{#each disks}}", "{{#each disks}}{{#if base}}").replace("{{/each}}", "{{/if}}{{/each}}"),
+        "lacks the overlay's file of the disk paging",
+    );
+    refused(&with("    discard: unmap\n", ""), "“discard” must be");
+    refused(&and("- device: { driver: nvme, drive: overlay-user }"), "“driver” can't be “nvme”");
+    refused(
+        &with("detect-zeroes: unmap", "detect-zeroes: unmap\n    cache: { no-flush: true }"),
+        "“cache” can't be",
+    );
+}
+
+#[test]
+fn no_device_reaches_the_pc() {
+    for driver in [
+        "vfio-pci",
+        "usb-host",
+        "virtio-9p-pci",
+        "vhost-vsock-pci",
+        "vhost-user-fs-pci",
+        "loader",
+        "guest-loader",
+        "ivshmem-plain",
+        "usb-mtp",
+        "usb-redir",
+        "scsi-generic",
+        "scsi-block",
+        "u2f-passthru",
+        "ccid-card-passthru",
+        "tpm-tis",
+        "virtio-input-host-pci",
+    ] {
+        refused(&and(&format!("- device: {{ driver: {driver} }}")), "“driver” can't be");
+    }
+    refused(
+        &with("netdev: net0, mac", "romfile: \"/etc/shadow\", netdev: net0, mac"),
+        "“romfile” is not on the list",
+    );
+    refused(&with("netdev: net0, mac", "netdev: \"../x\", mac"), "“netdev” can't be");
+    refused(&and("- device: { id: a }"), "“driver” is missing");
+    refused(&and("- device: \"vfio-pci\""), "another form");
+    refused(&and("- device: { driver: usb-kbd, id: [a] }"), "“id” can't be");
+}
+
+#[test]
+fn no_program_socket_or_other_file_is_behind_a_serial_port() {
+    refused(&with("backend: file", "backend: socket"), "“backend” can't be");
+    refused(&with("backend: file", "backend: pipe"), "“backend” can't be");
+    refused(&with("path: \"{{serial_log}}\"", "path: \"/root/.bashrc\""), "“path” can't be");
+    refused(
+        &with("path: \"{{serial_log}}\"", "path: \"{{serial_log}}\", logfile: \"/x\""),
+        "“logfile” is not on the list",
+    );
+    refused(
+        &with("path: \"{{serial_log}}\"", "path: \"{{serial_log}}\", input-path: \"/etc/shadow\""),
+        "not on the list",
+    );
+}
+
+#[test]
+fn the_network_opens_nothing_on_the_pc() {
+    for property in [
+        "hostfwd: \"tcp::22-:22\"",
+        "guestfwd: \"tcp:10.0.2.9:1-cmd:sh\"",
+        "smb: \"/home\"",
+        "tftp: \"/etc\"",
+        "bootfile: \"x\"",
+        "tftp-server-name: \"x\"",
+        "script: \"/x\"",
+    ] {
+        refused(&with("type: user, id", &format!("type: user, {property}, id")), "is not on the list");
+    }
+    refused(&with("type: user", "type: tap"), "“type” can't be “tap”");
+    refused(&with("id: net0 }", "id: \"net0,hostfwd=tcp::22-:22\" }"), "“id” can't be");
+}
+
+#[test]
+fn firmware_tables_screen_and_machine_name_no_file() {
+    refused(
+        &with("type: 1, product", "type: 1, file: \"/etc/shadow\", product"),
+        "“file” is not on the list",
+    );
+    refused(&and("- smbios: { type: 11, path: \"/etc/shadow\" }"), "“path” is not on the list");
+    refused(&and("- smbios: { type: 4, value: x }"), "“type” can't be “4”");
+    refused(&with("strict: true", "strict: true, splash: \"/etc/shadow\""), "“splash” is not on the list");
+    refused(&with("- display: { type: \"{{display}}\" }", "- display: \"vnc=:0\""), "another form");
+    refused(
+        &with("- display: { type: \"{{display}}\" }", "- display: { type: spice-app }"),
+        "“type” can't be",
+    );
+    refused(&with("type: q35", "type: q35, pflash0: x"), "“pflash0” is not on the list");
+    refused(&with("type: q35", "type: \"q35,firmware=/x\""), "“type” can't be");
+    refused(
+        &and("- object: { qom-type: memory-backend-file, id: m, mem-path: \"/x\", size: 1 }"),
+        "is not on the list",
+    );
+    refused(&and("- object: { qom-type: secret, id: s, file: \"/etc/shadow\" }"), "is not on the list");
+    refused(&and("- object: { qom-type: rng-random, id: r }"), "“qom-type” can't be");
+    refused(&and("- audiodev: { driver: wav, id: a, path: \"/x\" }"), "can't be");
+    refused(&and("- k: \"../../x\""), "is not allowed");
+}
+
+#[test]
+fn the_plan_is_kept() {
+    refused(&with("{{memory_mib}}M", "8192M"), "“size” can't be “8192M”");
+    refused(&with("cpus: {{cpus}}", "cpus: 64"), "“cpus” can't be “64”");
+    refused(
+        &with("- accel: { accel: \"{{accelerator}}\" }", "- accel: { accel: kvm }"),
+        "“accel” can't be “kvm”",
+    );
+    refused(&and("- accel: { accel: tcg }"), "more than once");
+    refused(&with("- cpu: \"{{cpu}}\"\n", ""), "has no cpu");
+}
+
+#[test]
+fn oversized_and_endless_templates_are_refused() {
+    refused(&and(&"#".repeat(70_000)), "longer than 64 KiB");
+    refused(&format!("{}x{}", "{{#each @root.disks}}".repeat(5), "{{/each}}".repeat(5)), "nests blocks");
+    refused(&"{{#if name}}".repeat(100), "blocks");
+    refused("{{#*inline \"a\"}}{{> a}}{{/inline}}{{> a}}", "not supported");
+    refused("{{> qemu}}", "not supported");
+    refused("- name: { guest: \"{{{name}}}\" }", "would not be escaped");
+    refused(&format!("{{{{#if {}}}}}", "(".repeat(50_000)), "too long");
+    let wide = format!(
+        "{{{{#each disks}}}}{{{{#each @root.disks}}}}{{{{#each @root.disks}}}}{}{{{{/each}}}}{{{{/each}}}}{{{{/each}}}}",
+        "#".repeat(60_000)
+    );
+    refused(&wide, "256 KiB");
+    refused(&and(&"- k: de\n".repeat(300)), "more than 200");
+    refused(&format!("{TEMPLATE}\n- cpu: {}", "[".repeat(20_000)), "recursion limit");
+    refused("- a: &x [1]\n- b: *x\n", "is not a list of options");
+    refused("machine: q35", "is not a list of options");
+    refused(&and("- { k: de, vga: std }"), "not one “option: value”");
+    refused("", "has no machine");
+}
