@@ -19,6 +19,7 @@ pub mod probe;
 mod qmp;
 mod record;
 mod reopen;
+mod rules;
 mod running;
 mod template;
 

@@ -161,6 +161,7 @@ fn read_lines(read: impl Read, waiting: &Waiting, greeting: &Sender<()>, events:
 }
 
 #[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
     use std::os::unix::net::UnixStream;
