@@ -1,6 +1,7 @@
 //! The QEMU door against a real QEMU with emulation and a guest of one boot sector.
 #![allow(missing_docs)]
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used)]
 
 #[path = "qemu_door/bench.rs"]
 mod bench;

@@ -193,13 +193,26 @@ impl io::Write for Bounded {
 
 /// What a template may use.
 fn context(machine: &Machine, display: &str) -> Result<Value> {
+    let controller = machine.disks.first().map_or("ahci", |disk| disk.controller.as_str());
+    // The old PC has two IDE buses with two disks each, the new one a bus for each disk.
+    let places = if controller == "ide" { 2 } else { 1 };
+    let mut ide_disks = 0;
     let disks = machine.disks.iter().map(|disk| {
         let base = match &disk.base {
             Some(base) => json!({ "path": text(&base.path)?, "format": base.format }),
             None => Value::Null,
         };
         let overlay = text(&disk.overlay)?;
-        Ok(json!({ "name": disk.name, "overlay": overlay, "base": base, "controller": disk.controller }))
+        let (bus, unit) = (ide_disks / places, ide_disks % places);
+        ide_disks += usize::from(disk.controller != "virtio");
+        Ok(json!({
+            "name": disk.name,
+            "overlay": overlay,
+            "base": base,
+            "controller": disk.controller,
+            "bus": format!("ide.{bus}"),
+            "unit": unit,
+        }))
     });
     Ok(json!({
         "name": machine.name,
@@ -212,7 +225,7 @@ fn context(machine: &Machine, display: &str) -> Result<Value> {
         "firmware": machine.firmware,
         "headless": machine.headless,
         "display": display,
-        "controller": machine.disks.first().map_or("ahci", |disk| disk.controller.as_str()),
+        "controller": controller,
         "disks": disks.collect::<Result<Vec<_>>>()?,
         "serial_log": text(&machine.serial_log)?,
         "variables": machine.variables,
