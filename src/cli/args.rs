@@ -68,7 +68,9 @@ pub enum Command {
     /// Show which hypervisors and accelerators this PC has, and why others are not used
     Detect(DetectArgs),
     /// Decide about what an earlier session left behind
-    #[command(after_help = "Examples:\n  pocketvm recover                     show what was left behind\n  pocketvm recover --merge             save its changes to the drive\n  pocketvm recover --save-as ~/rescue  keep its overlays as files and clean up")]
+    #[command(
+        after_help = "Examples:\n  pocketvm recover                     show what was left behind\n  pocketvm recover --merge             save its changes to the drive\n  pocketvm recover --save-as ~/rescue  keep its overlays as files and clean up"
+    )]
     Recover(RecoverArgs),
     /// Throw away what an earlier session left behind
     #[command(after_help = "Example:\n  pocketvm discard --yes /media/me/STICK")]
@@ -99,7 +101,9 @@ pub struct DriveArgs {
 
 /// How to run.
 #[derive(Debug, Args, Clone)]
-#[command(after_help = "Examples:\n  pocketvm run --memory '2 GiB' --cpus 2\n  pocketvm run --keep system --discard user\n  pocketvm run --headless --json --leftover merge")]
+#[command(
+    after_help = "Examples:\n  pocketvm run --memory '2 GiB' --cpus 2\n  pocketvm run --keep system --discard user\n  pocketvm run --headless --json --leftover merge"
+)]
 pub struct RunArgs {
     /// Which drive.
     #[command(flatten)]

@@ -44,7 +44,9 @@ impl Human {
             let target = ProgressDrawTarget::stderr_with_hz(10);
             let bar = ProgressBar::with_draw_target(length, target);
             // The templates are constants of this file; should one be wrong, the plain style still shows the figures.
-            bar.set_style(ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()));
+            bar.set_style(
+                ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
             bar
         });
         update(bar);
@@ -109,17 +111,24 @@ impl View for Human {
                 self.live("  {msg}", None, |bar| bar.set_message(text));
             }
             Event::Notice { code, text } => {
-                let calm = matches!(code, Notice::DriveBack | Notice::HostRoom | Notice::ShuttingDown | Notice::Accelerator);
+                let calm = matches!(
+                    code,
+                    Notice::DriveBack | Notice::HostRoom | Notice::ShuttingDown | Notice::Accelerator
+                );
                 if !(self.quiet && calm) {
                     self.say(&format!("{} {text}", self.mark("!", "33")));
                 }
             }
             Event::Guest { guest: GuestEvent::Reset } if !self.quiet => self.say("  The machine restarts"),
             Event::MergeProgress { done, total } => {
-                self.live("  {bar:30} {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left", Some(*total), |bar| {
-                    bar.set_length(*total);
-                    bar.set_position(*done);
-                });
+                self.live(
+                    "  {bar:30} {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left",
+                    Some(*total),
+                    |bar| {
+                        bar.set_length(*total);
+                        bar.set_position(*done);
+                    },
+                );
             }
             Event::Merged { disks } if !self.quiet => {
                 self.end_live();

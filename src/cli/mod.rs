@@ -24,7 +24,8 @@ use args::{Cli, Command, Decision, DiscardArgs, DriveArgs, RecoverArgs, RunArgs}
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     init_log();
-    let view: Arc<dyn View> = if cli.output.json { Arc::new(json::Json) } else { Arc::new(human::Human::new(cli.output.quiet)) };
+    let view: Arc<dyn View> =
+        if cli.output.json { Arc::new(json::Json) } else { Arc::new(human::Human::new(cli.output.quiet)) };
     match act(&cli, &view) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -45,7 +46,9 @@ fn init_log() {
 fn act(cli: &Cli, view: &Arc<dyn View>) -> Result<u8> {
     let json = cli.output.json;
     match &cli.command {
-        Command::Run(args) => in_session(&args.drive, view, |controls| session::run(&options(args), controls, &**view)),
+        Command::Run(args) => {
+            in_session(&args.drive, view, |controls| session::run(&options(args), controls, &**view))
+        }
         Command::Recover(args) => in_session(&args.drive, view, |controls| {
             session::recover(&drive_options(&args.drive), wish(args), controls, &**view)
         }),

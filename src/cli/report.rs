@@ -56,8 +56,16 @@ pub fn plan(plan: &Plan) {
     page.line(format!("Memory      {} MiB", plan.memory_mib));
     page.line(format!("CPUs        {}", plan.cpus));
     page.line(format!("Scratch     {}", plan.scratch.display()));
-    page.line(format!("  room      {} free, {} needed", HumanBytes(plan.scratch_room.available), HumanBytes(plan.scratch_room.needed)));
-    page.line(format!("Drive room  {} free, {} needed", HumanBytes(plan.drive_room.available), HumanBytes(plan.drive_room.needed)));
+    page.line(format!(
+        "  room      {} free, {} needed",
+        HumanBytes(plan.scratch_room.available),
+        HumanBytes(plan.scratch_room.needed)
+    ));
+    page.line(format!(
+        "Drive room  {} free, {} needed",
+        HumanBytes(plan.drive_room.available),
+        HumanBytes(plan.drive_room.needed)
+    ));
     for disk in &plan.disks {
         let fate = if disk.keep { "changes are kept" } else { "changes are discarded" };
         page.line(format!("Disk        {} ({}): {fate}", disk.name, HumanBytes(disk.size)));
@@ -66,7 +74,9 @@ pub fn plan(plan: &Plan) {
         page.line(format!("Paging      up to {} on this PC, never kept", HumanBytes(paging)));
     }
     if plan.plain_scratch {
-        page.line("Consent     changes lie unencrypted on this PC until saved; you will be asked to accept that");
+        page.line(
+            "Consent     changes lie unencrypted on this PC until saved; you will be asked to accept that",
+        );
     }
     if plan.refusals.is_empty() {
         page.line("It may run.");
@@ -108,13 +118,19 @@ pub fn candidates(candidates: &[Candidate]) {
     }
     for candidate in candidates {
         let version = candidate.version.as_deref().unwrap_or("of unknown version");
-        page.line(format!("{} {version}  {} (found in: {})", candidate.hypervisor, candidate.program.display(), candidate.found_in));
+        page.line(format!(
+            "{} {version}  {} (found in: {})",
+            candidate.hypervisor,
+            candidate.program.display(),
+            candidate.found_in
+        ));
         if let Some(rejected) = &candidate.rejected {
             page.line(format!("  not usable: {}", rejected.reason));
             page.0.extend(rejected.fix.iter().map(|fix| format!("    fix: {fix}\n")));
         }
         for accelerator in &candidate.accelerators {
-            let rate = accelerator.rate.map(|rate| format!(", {rate} thousand loops a second")).unwrap_or_default();
+            let rate =
+                accelerator.rate.map(|rate| format!(", {rate} thousand loops a second")).unwrap_or_default();
             let remembered = if accelerator.remembered { " (remembered)" } else { "" };
             match &accelerator.rejected {
                 None => page.line(format!("  {:<5} usable{rate}{remembered}", accelerator.name)),
@@ -144,11 +160,20 @@ pub fn health(health: &Health) {
     page.line(format!("Drive  {}", health.drive.display()));
     for disk in &health.disks {
         let generation = disk.generation.as_deref().unwrap_or("none yet");
-        page.line(format!("Disk   {} ({}, {}): generation {generation}", disk.name, disk.file, HumanBytes(disk.size)));
+        page.line(format!(
+            "Disk   {} ({}, {}): generation {generation}",
+            disk.name,
+            disk.file,
+            HumanBytes(disk.size)
+        ));
         for problem in &disk.problems {
             page.line(format!("  problem: {problem}"));
         }
     }
-    page.line(if health.is_good() { "The drive is healthy." } else { "The drive has problems. Keep a copy of it before anything else." });
+    page.line(if health.is_good() {
+        "The drive is healthy."
+    } else {
+        "The drive has problems. Keep a copy of it before anything else."
+    });
     page.print();
 }

@@ -37,7 +37,10 @@ mod tests {
         let uuid = Uuid::new_v4();
         std::fs::write(file.path(), header(8 << 20, uuid).unwrap()).unwrap();
         file.as_file().set_len(8 << 20).unwrap();
-        let said = Command::new("/sbin/swaplabel").arg(file.path()).output().expect("swaplabel (util-linux) is missing");
+        let said = Command::new("/sbin/swaplabel")
+            .arg(file.path())
+            .output()
+            .expect("swaplabel (util-linux) is missing");
         let said = String::from_utf8_lossy(&said.stdout).into_owned();
         assert!(said.contains(LABEL) && said.contains(&uuid.to_string()), "{said}");
     }

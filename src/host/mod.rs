@@ -13,6 +13,6 @@ pub mod relaunch;
 pub mod scratch;
 pub mod signals;
 pub mod volume;
+pub mod whole;
 #[cfg(windows)]
 mod windows;
-pub mod whole;

@@ -9,7 +9,8 @@ use std::path::Path;
 /// # Errors
 /// It can't be read, is larger, or is not UTF-8.
 pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
-    let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("{what}: {}", path.display()));
+    let invalid =
+        |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("{what}: {}", path.display()));
     let mut text = Vec::new();
     fs_err::File::open(path)?.take(most + 1).read_to_end(&mut text)?;
     if text.len() as u64 > most {
@@ -72,7 +73,7 @@ pub fn flush_volume(folder: &Path) -> io::Result<()> {
 pub fn is_there(file: &Path) -> bool {
     // Opening asks a FUSE driver that may have died; the read alone could come from the cache.
     let read = fs_err::File::open(file).and_then(|mut file| {
-        file.read(&mut [0])?;
+        file.read_exact(&mut [0])?;
         file.metadata()
     });
     read.is_ok_and(|metadata| device_is_there(&metadata))

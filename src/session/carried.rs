@@ -31,7 +31,9 @@ pub fn detach(door: Box<dyn Hypervisor>, folder: &Path) -> Result<Box<dyn Hyperv
 /// # Errors
 /// It is too large, holds something other than files and folders, or the copy differs.
 fn copy(program: &Path, target: &Path) -> Result<PathBuf> {
-    let refused = |what: String| Error::new(Kind::Hypervisor, what).hint("copy a plain QEMU folder to the drive's runtime folder");
+    let refused = |what: String| {
+        Error::new(Kind::Hypervisor, what).hint("copy a plain QEMU folder to the drive's runtime folder")
+    };
     let (Some(folder), Some(name)) = (program.parent(), program.file_name()) else {
         return Err(refused(format!("the hypervisor on the drive has no folder: {}", program.display())));
     };
@@ -44,7 +46,10 @@ fn copy(program: &Path, target: &Path) -> Result<PathBuf> {
             let entry = entry?;
             entries += 1;
             if entries > MAX_ENTRIES {
-                return Err(refused(format!("the hypervisor on the drive has too many files: {}", folder.display())));
+                return Err(refused(format!(
+                    "the hypervisor on the drive has too many files: {}",
+                    folder.display()
+                )));
             }
             let (from, to) = (entry.path(), to.join(entry.file_name()));
             let kind = entry.file_type()?;
@@ -55,7 +60,10 @@ fn copy(program: &Path, target: &Path) -> Result<PathBuf> {
                     refused(format!("the hypervisor on the drive is too large: {}", folder.display()))
                 })?;
             } else {
-                return Err(refused(format!("the hypervisor on the drive holds a link or device: {}", from.display())));
+                return Err(refused(format!(
+                    "the hypervisor on the drive holds a link or device: {}",
+                    from.display()
+                )));
             }
         }
     }
@@ -69,8 +77,11 @@ fn copy_verified(from: &Path, to: &Path, most: u64) -> Result<u64> {
     let mut source = fs_err::File::open(from)?.take(most.saturating_add(1));
     let size = std::io::copy(&mut source, &mut fs_err::File::create_new(to)?)?;
     if hash(from)? != hash(to)? {
-        return Err(Error::new(Kind::Hypervisor, format!("the copy of a file on the drive differs: {}", from.display()))
-            .hint("try again; if it happens again, the drive is failing"));
+        return Err(Error::new(
+            Kind::Hypervisor,
+            format!("the copy of a file on the drive differs: {}", from.display()),
+        )
+        .hint("try again; if it happens again, the drive is failing"));
     }
     Ok(size)
 }

@@ -46,7 +46,9 @@ impl Claim {
         let commit = CommitFile::open(&path, drive.root()).map_err(disk_error)?;
         let told = match pocketvm_disk::recover(&commit).map_err(disk_error)?.outcome {
             pocketvm_disk::Outcome::Clean => None,
-            pocketvm_disk::Outcome::Finished => Some("An interrupted save was found on the drive and is now complete"),
+            pocketvm_disk::Outcome::Finished => {
+                Some("An interrupted save was found on the drive and is now complete")
+            }
             pocketvm_disk::Outcome::Undone => {
                 Some("An interrupted save was found on the drive; its disks are as before that save")
             }

@@ -23,11 +23,19 @@ const TRY_AGAIN: &str = "with the drive plugged in, save them with: pocketvm rec
 ///
 /// # Errors
 /// The merge failed or was cancelled: the bases are as before, the session stays recoverable.
-pub fn merge(claim: Claim, folder: Folder, mut record: SessionRecord, controls: &Controls, view: &dyn View) -> Result<Outcome> {
+pub fn merge(
+    claim: Claim,
+    folder: Folder,
+    mut record: SessionRecord,
+    controls: &Controls,
+    view: &dyn View,
+) -> Result<Outcome> {
     let disks = merge_disks(&claim, &folder, &record)?;
     let mut saved = 0;
     if !disks.is_empty() {
-        saved = stage(view, Step::Merge, || merge_disks_as_one(&claim, &folder, &mut record, &disks, controls, view))?;
+        saved = stage(view, Step::Merge, || {
+            merge_disks_as_one(&claim, &folder, &mut record, &disks, controls, view)
+        })?;
     }
     let outcome = if disks.is_empty() { Outcome::Discarded } else { Outcome::Saved };
     wipe(claim, folder, record, saved, outcome, view)
@@ -60,7 +68,9 @@ fn merge_disks(claim: &Claim, folder: &Folder, record: &SessionRecord) -> Result
                 .hint("put the disk back into pocketvm.yaml, or keep the changes with: pocketvm recover --save-as DIR")
         })?;
         let parse = |text: &str| {
-            text.parse().map_err(|_| Error::new(Kind::Drive, format!("the session's record holds no generation: {text}")))
+            text.parse().map_err(|_| {
+                Error::new(Kind::Drive, format!("the session's record holds no generation: {text}"))
+            })
         };
         disks.push(MergeDisk {
             name: disk.name.clone(),
@@ -83,8 +93,16 @@ fn merge_disks_as_one(
     view: &dyn View,
 ) -> Result<u64> {
     let failed = |error: pocketvm_disk::Error| {
-        let kind = if host::whole::is_there(&claim.drive.root().join(names::MANIFEST)) { Kind::Merge } else { Kind::Gone };
-        let what = if matches!(error, pocketvm_disk::Error::Cancelled) { "the save was cancelled" } else { "the changes could not be saved" };
+        let kind = if host::whole::is_there(&claim.drive.root().join(names::MANIFEST)) {
+            Kind::Merge
+        } else {
+            Kind::Gone
+        };
+        let what = if matches!(error, pocketvm_disk::Error::Cancelled) {
+            "the save was cancelled"
+        } else {
+            "the changes could not be saved"
+        };
         Error::new(kind, what).because(error).safe(INTACT).hint(TRY_AGAIN)
     };
     let estimate = pocketvm_disk::estimate(&claim.commit, disks).map_err(failed)?;
@@ -104,15 +122,19 @@ fn merge_disks_as_one(
     record.updated = Timestamp::now();
     folder.write(record)?;
     claim.drive.write_session(record)?;
-    let merged = pocketvm_disk::merge(&claim.commit, disks, &Reporter { controls, view, last: Instant::now().into() })
-        .map_err(failed)?;
+    let merged =
+        pocketvm_disk::merge(&claim.commit, disks, &Reporter { controls, view, last: Instant::now().into() })
+            .map_err(failed)?;
     for disk in disks {
         let described = claim.drive.manifest().disk(&disk.name);
         let now = described.map(|described| claim.generation(&described.file)).transpose()?.flatten();
         if now != Some(disk.next) {
-            return Err(Error::new(Kind::Merge, format!("the save could not be confirmed on the disk {}", disk.name))
-                .safe("the changes are intact on this PC")
-                .hint("plug the drive out and in, then: pocketvm recover --merge"));
+            return Err(Error::new(
+                Kind::Merge,
+                format!("the save could not be confirmed on the disk {}", disk.name),
+            )
+            .safe("the changes are intact on this PC")
+            .hint("plug the drive out and in, then: pocketvm recover --merge"));
         }
     }
     view.show(&Event::Merged {
@@ -144,7 +166,12 @@ fn wipe(
         record.updated = Timestamp::now();
         claim.drive.write_session(&record)?;
         folder.wipe()?;
-        let last = LastSession { id: record.id, host_name: record.host_name.clone(), ended: Timestamp::now(), saved };
+        let last = LastSession {
+            id: record.id,
+            host_name: record.host_name.clone(),
+            ended: Timestamp::now(),
+            saved,
+        };
         claim.drive.write_clean((outcome == Outcome::Saved).then_some(&last))?;
         claim.release()
     })?;

@@ -28,7 +28,8 @@ pub fn detect(drive: Option<&Drive>, fresh: bool, remember: Remember, view: &dyn
     let mut verdicts = Verdicts::new();
     if let (Some(drive), false) = (drive, fresh) {
         // They only save time: what can't be read is proved again.
-        verdicts = drive.read_verdicts(&host).and_then(|text| serde_json::from_value(text).ok()).unwrap_or_default();
+        verdicts =
+            drive.read_verdicts(&host).and_then(|text| serde_json::from_value(text).ok()).unwrap_or_default();
     }
     let before = verdicts.clone();
     let carried: Option<PathBuf> = drive.map(|drive| drive.root().join(names::RUNTIME));
@@ -58,7 +59,9 @@ impl Detected {
                 reasons.push(format!("{}: {}", candidate.program.display(), rejected.reason));
                 continue;
             }
-            for accelerator in candidate.accelerators.iter().filter(|one| wished.is_none_or(|name| one.name == name)) {
+            for accelerator in
+                candidate.accelerators.iter().filter(|one| wished.is_none_or(|name| one.name == name))
+            {
                 if let Some(rejected) = &accelerator.rejected {
                     let fix = rejected.fix.as_ref().map(|fix| format!(" ({fix})")).unwrap_or_default();
                     reasons.push(format!("{} is not used: {}{fix}", accelerator.name, rejected.reason));
@@ -71,10 +74,13 @@ impl Detected {
             }
         }
         let error = match (wished, self.candidates.is_empty()) {
-            (_, true) => Error::new(Kind::Hypervisor, "this PC has no hypervisor that PocketVM knows")
-                .hint("install QEMU (on Debian and Ubuntu: apt install qemu-system-x86), or carry it on the drive"),
-            (Some(name), false) => Error::new(Kind::Hypervisor, format!("no usable accelerator of that name: {name}"))
-                .hint("see what this PC has with: pocketvm detect"),
+            (_, true) => Error::new(Kind::Hypervisor, "this PC has no hypervisor that PocketVM knows").hint(
+                "install QEMU (on Debian and Ubuntu: apt install qemu-system-x86), or carry it on the drive",
+            ),
+            (Some(name), false) => {
+                Error::new(Kind::Hypervisor, format!("no usable accelerator of that name: {name}"))
+                    .hint("see what this PC has with: pocketvm detect")
+            }
             (None, false) => Error::new(Kind::Hypervisor, "no hypervisor on this PC is usable")
                 .hint("see the reasons and their fixes with: pocketvm detect"),
         };

@@ -30,7 +30,8 @@ impl Folder {
     /// Another launcher works in it, or it can't be opened.
     pub fn lock(session: scratch::Session) -> Result<Folder> {
         let name = session.path().join(names::SCRATCH_LOCK);
-        let lock = fs_err::OpenOptions::new().create(true).truncate(false).write(true).open(name)?.into_parts().0;
+        let lock =
+            fs_err::OpenOptions::new().create(true).truncate(false).write(true).open(name)?.into_parts().0;
         match lock.try_lock() {
             Ok(()) => Ok(Folder { session, lock }),
             Err(TryLockError::WouldBlock) => Err(Error::new(

@@ -147,7 +147,9 @@ impl Here {
                 } else {
                     "The machine had not shut down cleanly, as after a power cut"
                 };
-                format!("A session of {when} left {size} of changes on this PC that are not on the drive. {how}")
+                format!(
+                    "A session of {when} left {size} of changes on this PC that are not on the drive. {how}"
+                )
             }
         }
     }
@@ -156,7 +158,9 @@ impl Here {
     pub fn is_settled(&self) -> bool {
         match self.standing {
             Standing::Landed => true,
-            Standing::Mergeable => self.record.phase == Phase::Preparing || !self.record.disks.iter().any(|disk| disk.keep),
+            Standing::Mergeable => {
+                self.record.phase == Phase::Preparing || !self.record.disks.iter().any(|disk| disk.keep)
+            }
             Standing::Moved { .. } => false,
         }
     }
@@ -172,7 +176,8 @@ impl Here {
 
     /// The error when nobody decides.
     pub fn undecided(&self) -> Error {
-        let error = Error::new(Kind::Leftover, self.explanation()).safe("the drive and the changes are intact");
+        let error =
+            Error::new(Kind::Leftover, self.explanation()).safe("the drive and the changes are intact");
         match self.standing {
             Standing::Moved { .. } => error.hint(
                 "keep the changes as files with: pocketvm recover --save-as DIR, or throw them away with: pocketvm discard",
@@ -180,7 +185,6 @@ impl Here {
             _ => error.hint("save them with: pocketvm recover --merge, or throw them away with: pocketvm discard"),
         }
     }
-
 }
 
 /// What is known of a session that is not on this PC, in a sentence.

@@ -34,9 +34,9 @@ use plan::Plan;
 use stage::stage;
 
 use crate::drive::{self, Drive, Identity};
-use crate::hypervisor::{Candidate, Rendered};
 use crate::host::inhibit::Inhibitor;
 use crate::host::{self, scratch};
+use crate::hypervisor::{Candidate, Rendered};
 use crate::{Error, Kind, Result};
 
 pub use settle::{Wish, recover};
@@ -100,10 +100,13 @@ pub fn run(options: &Options, controls: &Controls, view: &dyn View) -> Result<Ou
     let scratch = options.find_scratch(&root)?;
     let claim = Claim::new(&root, view)?;
     let claim = settle_leftovers(claim, &scratch, options, controls, view)?;
-    let detected = stage(view, Step::Detect, || Ok(detect::detect(Some(&claim.drive), options.fresh_verdicts, Remember::Yes, view)))?;
+    let detected = stage(view, Step::Detect, || {
+        Ok(detect::detect(Some(&claim.drive), options.fresh_verdicts, Remember::Yes, view))
+    })?;
     let chosen = detected.choose(options.accelerator.as_deref(), view);
     let plan = stage(view, Step::Plan, || {
-        let choice = chosen.as_ref().ok().map(|(door, accelerator)| proposal::choice(door.candidate(), accelerator));
+        let choice =
+            chosen.as_ref().ok().map(|(door, accelerator)| proposal::choice(door.candidate(), accelerator));
         let plan = proposal::propose(&claim.drive, &scratch, choice, options)?;
         view.show(&Event::Plan { plan: Box::new(plan.clone()) });
         Ok(plan)
@@ -218,10 +221,12 @@ pub fn plan(options: &Options, view: &dyn View) -> Result<Plan> {
     let scratch = options.find_scratch(drive.root())?;
     let detected = detect::detect(Some(&drive), options.fresh_verdicts, Remember::No, view);
     let chosen = detected.choose(options.accelerator.as_deref(), view);
-    let choice = chosen.as_ref().ok().map(|(door, accelerator)| proposal::choice(door.candidate(), accelerator));
+    let choice =
+        chosen.as_ref().ok().map(|(door, accelerator)| proposal::choice(door.candidate(), accelerator));
     let mut plan = proposal::propose(&drive, &scratch, choice, options)?;
     if let Err(error) = chosen {
-        plan.refusals.insert(0, plan::Refusal::new(error.to_string(), error.hint.clone().unwrap_or_default()));
+        plan.refusals
+            .insert(0, plan::Refusal::new(error.to_string(), error.hint.clone().unwrap_or_default()));
     }
     if let Some(refusal) = status::refusal(&drive, &scratch)? {
         plan.refusals.insert(0, refusal);
@@ -258,6 +263,7 @@ pub fn render(options: &Options, view: &dyn View) -> Result<Rendered> {
     let choice = proposal::choice(door.candidate(), &accelerator);
     let plan = proposal::propose(&drive, &scratch, Some(choice), options)?;
     let identity = Identity::peek(&drive)?.unwrap_or_default();
-    let machine = prepare::machine(identity, &drive, &plan, &scratch.path().join("SESSION"), options.headless)?;
+    let machine =
+        prepare::machine(identity, &drive, &plan, &scratch.path().join("SESSION"), options.headless)?;
     door.render(&machine, &prepare::template(&drive)?)
 }

@@ -104,13 +104,22 @@ pub fn memory(available: u64, total: u64, min: u64, max: u64, wished: Option<u64
     if let Some(wished) = wished {
         if wished > spare {
             return Err(Refusal::new(
-                format!("this PC can spare {} MiB of memory, {} MiB were asked for", spare / MIB, wished / MIB),
+                format!(
+                    "this PC can spare {} MiB of memory, {} MiB were asked for",
+                    spare / MIB,
+                    wished / MIB
+                ),
                 "ask for less memory, or close programs on this PC",
             ));
         }
         if wished < min || wished > max {
             return Err(Refusal::new(
-                format!("the machine takes {} to {} MiB of memory, {} were asked for", min / MIB, max / MIB, wished / MIB),
+                format!(
+                    "the machine takes {} to {} MiB of memory, {} were asked for",
+                    min / MIB,
+                    max / MIB,
+                    wished / MIB
+                ),
                 "choose a size within these limits",
             ));
         }
@@ -214,7 +223,10 @@ mod tests {
     #[test]
     fn too_little_memory_is_refused_with_the_missing_number() {
         let refusal = memory(2 * GIB, 8 * GIB, 2 * GIB, 4 * GIB, None).unwrap_err();
-        assert_eq!(refusal.what, "the machine needs 2048 MiB of memory, this PC can spare 1024 MiB: 1024 MiB are missing");
+        assert_eq!(
+            refusal.what,
+            "the machine needs 2048 MiB of memory, this PC can spare 1024 MiB: 1024 MiB are missing"
+        );
         assert!(memory(2 * GIB, 8 * GIB, GIB, 4 * GIB, Some(3 * GIB)).is_err());
         assert!(memory(20 * GIB, 32 * GIB, GIB, 4 * GIB, Some(5 * GIB)).is_err());
     }

@@ -12,11 +12,11 @@ use super::folder::Folder;
 use super::job::Job;
 use super::plan::Plan;
 use crate::drive::manifest::Manifest;
-use crate::drive::{Phase, DiskRecord, SessionRecord};
+use crate::drive::{DiskRecord, Phase, SessionRecord};
 use crate::drive::{Drive, names};
 use crate::guest::swap;
-use crate::hypervisor::{Base, Machine, MachineDisk};
 use crate::host::{self, scratch};
+use crate::hypervisor::{Base, Machine, MachineDisk};
 use crate::{Error, Kind, Result};
 
 /// Cluster size of overlays and the paging disk, in bytes: QEMU's own default, good for the host's disk. The base's is
@@ -70,7 +70,11 @@ pub fn prepare(claim: &Claim, plan: &Plan, scratch: &scratch::Root, headless: bo
 
     let mut job = Job::new();
     let drive = claim.drive.clone();
-    job.step("record the session on the drive", || claim.drive.write_session(&record), move || drive.write_clean(None))?;
+    job.step(
+        "record the session on the drive",
+        || claim.drive.write_session(&record),
+        move || drive.write_clean(None),
+    )?;
     let path = scratch.path().join(id.to_string());
     let folder = job.step(
         "make the session's folder",
@@ -125,10 +129,15 @@ fn generations(claim: &Claim) -> Result<Vec<GenerationId>> {
 }
 
 fn create_paging(path: &Path, size: u64) -> Result<()> {
-    let header = swap::header(size, Uuid::new_v4())
-        .ok_or_else(|| Error::new(Kind::Drive, format!("the paging disk can't have this size: {size} bytes")))?;
-    let options =
-        CreateOptions { virtual_size: size, cluster_size: CLUSTER, backing: None, content: &[(0, header.as_slice())] };
+    let header = swap::header(size, Uuid::new_v4()).ok_or_else(|| {
+        Error::new(Kind::Drive, format!("the paging disk can't have this size: {size} bytes"))
+    })?;
+    let options = CreateOptions {
+        virtual_size: size,
+        cluster_size: CLUSTER,
+        backing: None,
+        content: &[(0, header.as_slice())],
+    };
     pocketvm_disk::create(path, &options).map_err(disk_error)
 }
 

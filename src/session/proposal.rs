@@ -5,8 +5,8 @@ use super::claim::disk_error;
 use super::plan::{self, Choice, Plan, PlannedDisk, Refusal, Room};
 use crate::drive::Drive;
 use crate::drive::manifest::Plain;
-use crate::hypervisor::Candidate;
 use crate::host::{self, scratch};
+use crate::hypervisor::Candidate;
 use crate::{Error, Kind, Result};
 
 /// What the plan says of a candidate.
@@ -22,7 +22,12 @@ pub fn choice(candidate: &Candidate, accelerator: &str) -> Choice {
 ///
 /// # Errors
 /// A disk can't be read or is not supported, or a flag names no disk.
-pub fn propose(drive: &Drive, scratch: &scratch::Root, hypervisor: Option<Choice>, options: &Options) -> Result<Plan> {
+pub fn propose(
+    drive: &Drive,
+    scratch: &scratch::Root,
+    hypervisor: Option<Choice>,
+    options: &Options,
+) -> Result<Plan> {
     let manifest = drive.manifest();
     for name in options.keep.iter().chain(&options.discard) {
         if manifest.disk(name).is_none() {
@@ -53,8 +58,13 @@ pub fn propose(drive: &Drive, scratch: &scratch::Root, hypervisor: Option<Choice
 
     let facts = host::facts::Facts::gather()?;
     let limits = manifest.memory;
-    let memory_mib =
-        plan::memory(facts.memory_available, facts.memory_total, limits.min.bytes(), limits.max.bytes(), options.memory);
+    let memory_mib = plan::memory(
+        facts.memory_available,
+        facts.memory_total,
+        limits.min.bytes(),
+        limits.max.bytes(),
+        options.memory,
+    );
     let cpus = plan::cpus(facts.cores, facts.processors, manifest.cpus.min, manifest.cpus.max, options.cpus);
     Ok(Plan {
         machine: manifest.machine.name.as_str().to_owned(),
@@ -77,7 +87,9 @@ fn drive_room(drive: &Drive, disks: &[PlannedDisk], wanted: u64) -> Result<Room>
     let free = host::volume::free(drive.root())?;
     let limit = host::volume::Volume::of(drive.root()).ok().and_then(|volume| volume.file_system.max_file());
     let kept = disks.iter().filter(|disk| disk.keep);
-    let growth = limit.map_or(u64::MAX, |limit| kept.map(|disk| limit.saturating_sub(disk.file_size)).min().unwrap_or(u64::MAX));
+    let growth = limit.map_or(u64::MAX, |limit| {
+        kept.map(|disk| limit.saturating_sub(disk.file_size)).min().unwrap_or(u64::MAX)
+    });
     Ok(Room { available: free.min(growth), needed: plan::drive_needed(wanted, disks) })
 }
 

@@ -79,10 +79,11 @@ fn until_ended(
     let mut next_tick = start;
     loop {
         // The senders live in `watch` and `controls`, so an error can only mean that it is time for figures.
-        let input = incoming.recv_timeout(next_tick.saturating_duration_since(Instant::now())).unwrap_or_else(|_| {
-            next_tick = Instant::now() + TICK;
-            Input::Tick(figures(run, watch, guest, start, view))
-        });
+        let input =
+            incoming.recv_timeout(next_tick.saturating_duration_since(Instant::now())).unwrap_or_else(|_| {
+                next_tick = Instant::now() + TICK;
+                Input::Tick(figures(run, watch, guest, start, view))
+            });
         match &input {
             Input::Guest(event) => view.show(&Event::Guest { guest: event.clone() }),
             Input::DriveGone => root = None,
@@ -143,15 +144,12 @@ fn reopen(run: &Supervised<'_>, guest: &dyn Guest, root: &Path) -> Result<(), St
     Ok(())
 }
 
-fn figures(
-    run: &Supervised<'_>,
-    watch: &Watch,
-    guest: &dyn Guest,
-    start: Instant,
-    view: &dyn View,
-) -> Facts {
-    let unsaved: BTreeMap<String, u64> =
-        run.disks.iter().map(|disk| (disk.name.clone(), host::file::allocated(&disk.overlay).unwrap_or(0))).collect();
+fn figures(run: &Supervised<'_>, watch: &Watch, guest: &dyn Guest, start: Instant, view: &dyn View) -> Facts {
+    let unsaved: BTreeMap<String, u64> = run
+        .disks
+        .iter()
+        .map(|disk| (disk.name.clone(), host::file::allocated(&disk.overlay).unwrap_or(0)))
+        .collect();
     let kept = run.disks.iter().filter(|disk| disk.keep).filter_map(|disk| unsaved.get(&disk.name)).sum();
     let scratch_room = host::volume::free(run.scratch).unwrap_or(0);
     let memory = guest.figures().map(|figures| figures.memory).unwrap_or(0);

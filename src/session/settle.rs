@@ -34,7 +34,12 @@ pub enum Wish {
 ///
 /// # Errors
 /// Nobody decided, or what was decided failed. The session stays recoverable then.
-pub fn recover(options: &Options, wish: Option<Wish>, controls: &Controls, view: &dyn View) -> Result<Outcome> {
+pub fn recover(
+    options: &Options,
+    wish: Option<Wish>,
+    controls: &Controls,
+    view: &dyn View,
+) -> Result<Outcome> {
     let root = options.find_drive()?;
     let scratch = options.find_scratch(&root)?;
     let claim = Claim::new(&root, view)?;
@@ -112,8 +117,13 @@ fn settle_running(
     view: &dyn View,
 ) -> Result<Outcome> {
     let (text, control) = match wish {
-        Wish::Discard => ("The machine still runs although its launcher is gone; it is forced off", Control::ForceOff),
-        _ => ("The machine still runs although its launcher is gone; it is taken over and shut down", Control::ShutDown),
+        Wish::Discard => {
+            ("The machine still runs although its launcher is gone; it is forced off", Control::ForceOff)
+        }
+        _ => (
+            "The machine still runs although its launcher is gone; it is taken over and shut down",
+            Control::ShutDown,
+        ),
     };
     view.show(&Event::notice(Notice::Adopted, text));
     controls.send(control);
@@ -143,7 +153,8 @@ pub fn run_and_conclude(
     controls: &Controls,
     view: &dyn View,
 ) -> Result<Outcome> {
-    let (claim, record, ran) = stage(view, Step::Run, || run_guest(claim, &folder, record, running, controls, view))?;
+    let (claim, record, ran) =
+        stage(view, Step::Run, || run_guest(claim, &folder, record, running, controls, view))?;
     if ran.interrupted {
         return Err(Error::new(Kind::Interrupted, "the session was ended by this PC")
             .safe("its changes are intact on this PC")
@@ -153,7 +164,10 @@ pub fn run_and_conclude(
     if ran.clean {
         return conclude::merge(claim, folder, record, controls, view);
     }
-    let text = format!("{}. Its changes are intact on this PC, but may hold half-written files, as after a power cut", ran.how);
+    let text = format!(
+        "{}. Its changes are intact on this PC, but may hold half-written files, as after a power cut",
+        ran.how
+    );
     let question = Question { text, answers: vec![Answer::Later, Answer::Merge, Answer::Discard] };
     match options.on_unclean.or_else(|| view.ask(&question)) {
         Some(Answer::Merge) => conclude::merge(claim, folder, record, controls, view),
@@ -220,7 +234,9 @@ fn supervised<'a>(claim: &Claim, folder: &'a Folder, record: &SessionRecord) -> 
             folder: folder_below_volume(claim.drive.root()),
             generations: disks
                 .clone()
-                .filter_map(|disk| Some((disk.file.clone(), recorded(disk.name.as_str())?.generation.clone())))
+                .filter_map(|disk| {
+                    Some((disk.file.clone(), recorded(disk.name.as_str())?.generation.clone()))
+                })
                 .collect(),
         },
         disks: disks
@@ -237,7 +253,9 @@ fn supervised<'a>(claim: &Claim, folder: &'a Folder, record: &SessionRecord) -> 
 /// The drive's folder below the volume that it lies on; empty if the system does not tell.
 fn folder_below_volume(root: &Path) -> PathBuf {
     let volume = host::volume::Volume::of(root).ok();
-    volume.and_then(|volume| root.strip_prefix(&volume.mount_point).ok().map(Path::to_owned)).unwrap_or_default()
+    volume
+        .and_then(|volume| root.strip_prefix(&volume.mount_point).ok().map(Path::to_owned))
+        .unwrap_or_default()
 }
 
 fn gone() -> Error {

@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::Options;
 use super::leftover::{self, Leftover};
 use super::plan::Refusal;
-use crate::drive::{Drive, Identity};
 use crate::drive::LastSession;
+use crate::drive::{Drive, Identity};
 use crate::host::scratch;
 use crate::{Error, Kind, Result};
 

@@ -126,7 +126,9 @@ impl Supervision {
             }
             Input::Reopened(Err(why)) => vec![Action::Tell(
                 Notice::DriveGone,
-                format!("The drive is back, but its disks could not be opened again: {why}. The guest stays paused"),
+                format!(
+                    "The drive is back, but its disks could not be opened again: {why}. The guest stays paused"
+                ),
             )],
         }
     }
@@ -152,18 +154,25 @@ impl Supervision {
                 let verb = if read { "read" } else { "written" };
                 vec![Action::Tell(
                     Notice::DiskError,
-                    format!("The disk {disk} could not be {verb} ({reason}). The guest is paused and nothing is lost"),
+                    format!(
+                        "The disk {disk} could not be {verb} ({reason}). The guest is paused and nothing is lost"
+                    ),
                 )]
             }
             GuestEvent::Panicked => vec![Action::Tell(
                 Notice::GuestPanicked,
-                "The guest's system crashed. Its changes are kept on this PC until you decide about them".into(),
+                "The guest's system crashed. Its changes are kept on this PC until you decide about them"
+                    .into(),
             )],
             GuestEvent::Ended(ending) => {
-                let ending = if self.forced && ending != Ending::PoweredOff { Ending::Forced } else { ending };
+                let ending =
+                    if self.forced && ending != Ending::PoweredOff { Ending::Forced } else { ending };
                 vec![Action::End(ending)]
             }
-            GuestEvent::Running | GuestEvent::Paused | GuestEvent::Reset | GuestEvent::ShuttingDown { .. } => vec![],
+            GuestEvent::Running
+            | GuestEvent::Paused
+            | GuestEvent::Reset
+            | GuestEvent::ShuttingDown { .. } => vec![],
         }
     }
 
@@ -203,7 +212,11 @@ impl Supervision {
         }
         let mut actions = vec![];
         if self.paused.contains(&Cause::HostFull) && facts.scratch_room >= self.room_wanted {
-            actions.extend(self.go_on(Cause::HostFull, Notice::HostRoom, "There is room again. The guest goes on"));
+            actions.extend(self.go_on(
+                Cause::HostFull,
+                Notice::HostRoom,
+                "There is room again. The guest goes on",
+            ));
         }
         if self.paused.contains(&Cause::DiskError) && now >= self.retry_at && self.retries < RETRIES {
             self.retries += 1;

@@ -3,9 +3,9 @@
 //! It has its own thread, because touching a dying USB device can block for many seconds.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -136,7 +136,12 @@ fn look_for(sought: &Sought) -> Result<Option<PathBuf>, String> {
         }
         match sought.found_at(&root) {
             Ok(()) => return Ok(Some(root)),
-            Err(why) => nearly = Some(format!("The drive at {} can't be used: {why}. The guest stays paused", root.display())),
+            Err(why) => {
+                nearly = Some(format!(
+                    "The drive at {} can't be used: {why}. The guest stays paused",
+                    root.display()
+                ))
+            }
         }
     }
     nearly.map_or(Ok(None), Err)
