@@ -172,6 +172,32 @@ mod tests {
     }
 
     #[test]
+    fn a_copied_folder_is_another_drive_where_the_file_system_numbers_its_files() {
+        let place = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let (one, other) = (place.path().join("one"), place.path().join("other"));
+        std::fs::create_dir(&one).unwrap();
+        let original = Identity::ensure(&crate::drive::tests::drive_in(&one)).unwrap();
+        std::fs::create_dir_all(other.join("state")).unwrap();
+        for name in ["pocketvm.yaml", "state/identity", "state/session"] {
+            std::fs::copy(one.join(name), other.join(name)).unwrap();
+        }
+        let copy = Drive::open(&other).unwrap();
+        let identity = Identity::ensure(&copy).unwrap();
+        if Volume::of(&other).unwrap().file_system.has_stable_file_numbers() {
+            assert_eq!(identity.origin, Origin::Cloned { was: original.id });
+            assert_ne!(identity.id, original.id);
+            assert_eq!(Identity::ensure(&copy).unwrap(), Identity { id: identity.id, origin: Origin::Known });
+        } else {
+            assert_eq!(identity.id, original.id, "on the same volume nothing tells the two apart");
+        }
+        // A drive that is only moved stays itself.
+        let moved = place.path().join("moved");
+        std::fs::rename(&one, &moved).unwrap();
+        let again = Identity::ensure(&Drive::open(&moved).unwrap()).unwrap();
+        assert_eq!(again, Identity { id: original.id, origin: Origin::Known });
+    }
+
+    #[test]
     fn a_hostile_record_does_not_grow_without_end() {
         let many: Vec<(String, String)> = (0..MAX_MARKS).map(|i| (format!("k{i}"), String::new())).collect();
         let mut known = content(&[]);

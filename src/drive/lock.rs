@@ -35,11 +35,7 @@ impl Drive {
     /// # Errors
     /// [`Kind::Busy`]: another launcher has it; the text says which. [`Kind::Drive`]: it can't be written.
     pub fn lock(&self) -> Result<DriveLock> {
-        self.prepare_state()?;
-        let path = self.state_path(names::LOCK)?;
-        let file = fs_err::OpenOptions::new().read(true).write(true).open(path);
-        let file = file.map_err(|error| Error::new(Kind::Drive, "cannot lock the drive").because(error))?;
-        let (file, path) = file.into_parts();
+        let (file, path) = self.open_lock_file()?.into_parts();
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(self.busy()),
@@ -49,6 +45,8 @@ impl Drive {
                     .because(error));
             }
         }
+        // Only now: the records may be in use by whoever has the lock.
+        self.prepare_state()?;
         let holder = Holder {
             process: std::process::id(),
             host_id: facts::host_id(),

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Drive, names};
+use crate::host::file;
 use crate::{Error, Kind, Result};
 
 /// A record file in `state/`.
@@ -34,6 +35,9 @@ pub(super) const HOLDER: Record =
 /// The session.
 pub(super) const SESSION: Record =
     Record { name: names::SESSION, slot: 64 << 10, what: "the record of the session", expendable: false };
+/// The merge under way. The engine's own; room for hundreds of kept generations, as the engine makes it.
+pub(super) const COMMIT: Record =
+    Record { name: names::COMMIT, slot: 256 << 10, what: "the record of merges", expendable: false };
 /// Accelerator verdicts.
 pub(super) const VERDICTS: Record =
     Record { name: names::VERDICTS, slot: 256 << 10, what: "the remembered verdicts", expendable: true };
@@ -44,33 +48,40 @@ impl Drive {
     /// # Errors
     /// [`Kind::Drive`]: the drive is full, read-only or failing, or something else has one of the names.
     pub fn prepare_state(&self) -> Result<()> {
-        let folder = self.root().join(names::STATE);
-        match fs_err::create_dir(&folder) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(unwritable(error)),
+        drop(self.open_lock_file()?);
+        let mut made = false;
+        for record in [IDENTITY, HOLDER, SESSION, COMMIT, VERDICTS] {
+            made |= self.prepare(&record)?;
         }
-        self.state_path(names::LOCK).and_then(|lock| {
-            let made = fs_err::OpenOptions::new().write(true).create(true).truncate(false).open(lock);
-            made.map(drop).map_err(unwritable)
-        })?;
-        for record in [IDENTITY, HOLDER, SESSION, VERDICTS] {
-            self.prepare(&record)?;
+        if made {
+            // Makes the new names durable, where the system can.
+            file::flush_folder(&self.root().join(names::STATE)).map_err(unwritable)?;
+            file::flush_folder(self.root()).map_err(unwritable)?;
         }
-        // Makes the new names durable, where the system can.
-        crate::host::file::flush_folder(&folder).map_err(unwritable)?;
-        crate::host::file::flush_folder(self.root()).map_err(unwritable)
+        Ok(())
     }
 
-    fn prepare(&self, record: &Record) -> Result<()> {
+    /// The lock file, made if need be together with the folder.
+    pub(super) fn open_lock_file(&self) -> Result<fs_err::File> {
+        match fs_err::create_dir(self.root().join(names::STATE)) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(unwritable(error)),
+            _ => {}
+        }
+        let path = self.state_path(names::LOCK)?;
+        let file = fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        file.map_err(unwritable)
+    }
+
+    /// Whether the record had to be made.
+    fn prepare(&self, record: &Record) -> Result<bool> {
         let path = self.state_path(record.name)?;
         match fs_err::metadata(&path) {
-            Ok(_) if !self.must_be_remade(record)? => return Ok(()),
+            Ok(_) if !self.must_be_remade(record)? => return Ok(false),
             Ok(_) => fs_err::remove_file(&path).map_err(unwritable)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(unwritable(error)),
         }
-        TwoSlot::create(&path, record.slot).map(drop).map_err(|error| failed("make", record, error))
+        TwoSlot::create(&path, record.slot).map(|_| true).map_err(|error| failed("make", record, error))
     }
 
     /// Whether a file of `state/` holds nothing and never did, or nothing of worth.
@@ -135,8 +146,8 @@ impl Drive {
         let bytes = serde_json::to_vec(content).map_err(|error| {
             Error::new(Kind::Unexpected, format!("cannot write {}", record.what)).because(error)
         })?;
-        let file = TwoSlot::open(&path).map_err(|error| failed("write", record, error))?;
-        file.write(&bytes).map_err(|error| failed("write", record, error))
+        let record_file = TwoSlot::open(&path).map_err(|error| failed("write", record, error))?;
+        record_file.write(&bytes).map_err(|error| failed("write", record, error))
     }
 }
 

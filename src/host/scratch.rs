@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(root.sessions().unwrap(), []);
         let session = root.create(Uuid::from_u128(5)).unwrap();
         assert!(session.path().is_dir());
-        assert_eq!(root.sessions().unwrap(), [session.clone()]);
+        assert_eq!(root.sessions().unwrap(), std::slice::from_ref(&session));
         assert_eq!(Session::open(session.path()), Some(session));
         assert!(root.create(Uuid::from_u128(5)).is_err(), "the same session twice");
     }
