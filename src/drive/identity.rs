@@ -112,10 +112,15 @@ fn marks_of(drive: &Drive) -> Result<Marks> {
     let volume = Volume::of(drive.root())?;
     let mut marks: Marks = volume.marks.iter().cloned().collect();
     if volume.file_system.has_stable_file_numbers() {
-        // Each system has its own idea of a file's number on a foreign file system.
-        let kind = format!("{}-file-number-{}", std::env::consts::OS, volume.file_system.name());
-        if let Some(number) = file::number(&drive.state_path(state::IDENTITY.name)?)? {
-            marks.insert(kind, number.to_string());
+        let path = drive.state_path(state::IDENTITY.name)?;
+        // Each system has its own idea of these on a foreign file system.
+        let kind = |what: &str| format!("{}-{what}-{}", std::env::consts::OS, volume.file_system.name());
+        if let Some(number) = file::number(&path)? {
+            marks.insert(kind("file-number"), number.to_string());
+        }
+        // Copied to a new file system of the same layout, a file can get the same number again.
+        if let Some(made) = file::made(&path)? {
+            marks.insert(kind("file-made"), made.to_string());
         }
     }
     Ok(marks)

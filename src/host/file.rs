@@ -128,6 +128,15 @@ pub fn number(path: &Path) -> io::Result<Option<u64>> {
     super::windows::file_number(path)
 }
 
+/// When a file was made, in nanoseconds since 1970, where the file system knows.
+///
+/// # Errors
+/// The file does not exist.
+pub fn made(path: &Path) -> io::Result<Option<u128>> {
+    let made = fs_err::metadata(path)?.created().ok();
+    Ok(made.and_then(|made| made.duration_since(std::time::UNIX_EPOCH).ok()).map(|age| age.as_nanos()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -173,5 +182,8 @@ mod tests {
         std::fs::copy(&one, &other).unwrap();
         assert_eq!(number(&one).unwrap(), number(&one).unwrap());
         assert_ne!(number(&one).unwrap(), number(&other).unwrap());
+        let before = made(&one).unwrap();
+        std::fs::write(&one, "changed").unwrap();
+        assert_eq!(made(&one).unwrap(), before);
     }
 }

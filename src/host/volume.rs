@@ -14,6 +14,7 @@ mod platform;
 #[cfg(windows)]
 #[path = "volume/windows.rs"]
 mod platform;
+#[cfg(all(unix, not(target_os = "macos")))]
 mod superblock;
 
 /// A mounted file system.

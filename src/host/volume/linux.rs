@@ -179,9 +179,19 @@ impl Device {
 
     /// The serial number of the device, which for USB, NVMe and virtio stands in one of the parents' `serial`.
     fn serial(&self) -> Option<String> {
-        let parents = self.folder.ancestors().take_while(|folder| *folder != Path::new("/sys/devices"));
-        let mut serials = parents.filter_map(|folder| fs_err::read_to_string(folder.join("serial")).ok());
-        serials.find(|serial| !serial.trim().is_empty()).or_else(|| self.udev("ID_SERIAL_SHORT"))
+        // What a card reader tells is its own number; the card may come back in another reader.
+        if self.attribute("device/model").is_some_and(|model| is_card_reader(&model)) {
+            return None;
+        }
+        for folder in self.folder.ancestors().take_while(|folder| *folder != Path::new("/sys/devices")) {
+            match fs_err::read_to_string(folder.join("serial")) {
+                Ok(serial) if !serial.trim().is_empty() => return Some(serial),
+                // The hubs above a USB device have numbers of their own, which belong to the port.
+                _ if folder.join("idVendor").exists() => break,
+                _ => {}
+            }
+        }
+        self.udev("ID_SERIAL_SHORT")
     }
 
     /// Kind and id as udev found them when the device came, else as its first bytes say, where we may read them.
@@ -203,6 +213,14 @@ impl Device {
             text.lines().find_map(|line| line.strip_prefix("E:")?.strip_prefix(name)?.strip_prefix('='));
         line.map(str::to_owned)
     }
+}
+
+/// Whether a SCSI model is that of a reader for cards, as far as its name tells.
+fn is_card_reader(model: &str) -> bool {
+    let model = model.to_ascii_uppercase();
+    ["READER", "CARD", "CRW", "SD/MMC", "MULTI", "STORAGE DEVICE", "MASSSTORAGECLASS"]
+        .iter()
+        .any(|word| model.contains(word))
 }
 
 #[cfg(test)]
@@ -255,6 +273,35 @@ mod tests {
         let disk =
             device("/sys/devices/pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0/block/sdz/sdz1");
         assert_eq!(disk.attachment(0), Attachment::Internal);
+    }
+
+    /// A stick in a made-up sysfs: in a port of a hub whose number must not be taken for the stick's.
+    fn stick(serial: Option<&str>, model: &str) -> (tempfile::TempDir, Device) {
+        let folder = tempfile::tempdir().unwrap();
+        let hub = folder.path().join("usb2");
+        let stick = hub.join("2-1");
+        let disk = stick.join("2-1:1.0/host6/block/sdb");
+        std::fs::create_dir_all(disk.join("device")).unwrap();
+        std::fs::create_dir(disk.join("sdb1")).unwrap();
+        std::fs::write(disk.join("device/model"), model).unwrap();
+        std::fs::write(hub.join("serial"), "0000:00:14.0\n").unwrap();
+        std::fs::write(stick.join("idVendor"), "0781\n").unwrap();
+        if let Some(serial) = serial {
+            std::fs::write(stick.join("serial"), serial).unwrap();
+        }
+        (folder, Device { folder: disk.join("sdb1"), number: "none".to_owned(), node: None })
+    }
+
+    #[test]
+    fn the_number_of_a_stick_is_its_own_and_not_that_of_a_port_or_reader() {
+        let number = |serial, model| {
+            let (_folder, device) = stick(serial, model);
+            device.serial()
+        };
+        assert_eq!(number(Some("4C530001\n"), "Ultra"), Some("4C530001\n".to_owned()));
+        assert_eq!(number(None, "Ultra"), None);
+        assert_eq!(number(Some("058F63666485"), "USB3.0 CRW   -SD"), None);
+        assert_eq!(number(Some("000000001536"), "STORAGE DEVICE  "), None);
     }
 
     #[test]
