@@ -18,7 +18,7 @@ cache=${POCKETVM_CACHE:-/var/tmp/pocketvm-cache}
 say() { echo "guest: $*" >&2; }
 die() { echo "guest: $*" >&2; exit 1; }
 
-for tool in apt-get apt-cache busybox cpio dpkg gzip mcopy mformat mke2fs qemu-img strip syslinux truncate; do
+for tool in apt-get apt-cache as busybox cpio dpkg gzip mcopy mformat mke2fs qemu-img strip syslinux truncate; do
     PATH=$PATH:/usr/sbin:/sbin command -v "$tool" > /dev/null || die "$tool is missing; run: make setup"
 done
 export PATH=$PATH:/usr/sbin:/sbin
@@ -44,7 +44,7 @@ for package in $packages; do
     versions="$versions $package=$version"
 done
 
-key=$( { cat "$here/build.sh" "$here/init" "$mbr" "$(command -v busybox)" "$(command -v syslinux)"; echo "$versions"; } | sha256sum | cut -c1-24)
+key=$( { cat "$here"/{build.sh,unpack-kernel.sh,entry.S,init} "$mbr" "$(command -v busybox)" "$(command -v syslinux)"; echo "$versions"; } | sha256sum | cut -c1-24)
 ready=$cache/guest-$key
 
 deliver() {
@@ -104,6 +104,8 @@ done
 # Strips the signatures too: checking them costs an emulated processor more than everything else in a module.
 strip --strip-debug "$root"/modules/*.ko
 
+"$here/unpack-kernel.sh" "$(find "$work/kernel/boot" -name 'vmlinuz-*' | head -n 1)" "$work/vmlinuz"
+
 # --- initramfs ------------------------------------------------------------------------------------------------
 
 cp "$(command -v busybox)" "$root/bin/busybox"
@@ -115,7 +117,7 @@ chmod 755 "$root/init" "$root/bin/busybox"
 # --- system disk: boot record, one active FAT16 partition at 1 MiB ----------------------------------------------
 
 system=$work/system.img
-first=2048 sectors=129024
+first=2048 sectors=194560
 le32() { printf '\\x%02x\\x%02x\\x%02x\\x%02x' $(($1 & 255)) $(($1 >> 8 & 255)) $(($1 >> 16 & 255)) $(($1 >> 24 & 255)); }
 truncate -s $(((first + sectors) * 512)) "$system"
 dd if="$mbr" of="$system" bs=440 count=1 conv=notrunc status=none
@@ -137,7 +139,7 @@ perl -e '$x = 20261122; for (1 .. 524288) { $x = ($x * 69069 + 12345) % 42949672
 export MTOOLS_SKIP_CHECK=1
 partition=$system@@1M
 mformat -i "$partition" -T $sectors -h 16 -s 63 -H $first -N 50564d31 -v PVMSYSTEM ::
-mcopy -i "$partition" "$(find "$work/kernel/boot" -name 'vmlinuz-*' | head -n 1)" ::vmlinuz
+mcopy -i "$partition" "$work/vmlinuz" ::vmlinuz
 mcopy -i "$partition" "$work/initrd.img" "$work/syslinux.cfg" "$work/noise.bin" ::
 syslinux --install --offset $((first * 512)) "$system"
 
