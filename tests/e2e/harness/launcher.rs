@@ -1,6 +1,6 @@
 //! The program under test: started as a person's shell would start it, watched through its JSON lines.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, PipeWriter, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -106,6 +106,8 @@ pub struct Launcher {
     events: Receiver<Value>,
     guest: Receiver<String>,
     stderr: Option<JoinHandle<String>>,
+    /// Closing it ends the thread that follows the guest.
+    following: Option<PipeWriter>,
     /// Everything so far, for the report of a failure.
     seen: Vec<Value>,
     serial: Vec<String>,
@@ -125,6 +127,8 @@ impl Launcher {
         let (stdout, mut stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let (event_sender, events) = channel();
         let (line_sender, guest) = channel();
+        let (stop, following) = std::io::pipe().unwrap();
+        let mut stop = Some(stop);
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(Result::ok) {
                 let event: Value = serde_json::from_str(&line)
@@ -132,9 +136,10 @@ impl Launcher {
                 // The guest can be followed as soon as the session's folder is known.
                 if event["event"] == "session"
                     && let Some(scratch) = event["scratch"].as_str()
+                    && let Some(stop) = stop.take()
                 {
                     let (folder, lines) = (PathBuf::from(scratch), line_sender.clone());
-                    std::thread::spawn(move || serial::follow(folder, "serial.log", lines));
+                    std::thread::spawn(move || serial::follow(folder, "serial.log", &lines, &stop));
                 }
                 if event_sender.send(event).is_err() {
                     return;
@@ -146,7 +151,15 @@ impl Launcher {
             let _ = stderr.read_to_end(&mut text);
             String::from_utf8_lossy(&text).into_owned()
         });
-        Launcher { child, events, guest, stderr: Some(stderr), seen: Vec::new(), serial: Vec::new() }
+        Launcher {
+            child,
+            events,
+            guest,
+            stderr: Some(stderr),
+            following: Some(following),
+            seen: Vec::new(),
+            serial: Vec::new(),
+        }
     }
 
     /// Waits for the first event, from now on, that `matches`; `what` is what a failure says was missing.
@@ -184,14 +197,21 @@ impl Launcher {
     pub fn guest(&mut self, what: &str) -> Line {
         let end = Instant::now() + LIMIT;
         loop {
-            match self.guest.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            // In slices, to notice that the program has ended and nothing more will come.
+            match self.guest.recv_timeout(Duration::from_secs(1)) {
                 Ok(line) => {
                     self.serial.push(line.clone());
                     if let Some(line) = Line::parse(&line).filter(|line| line.what == what) {
                         return line;
                     }
                 }
-                Err(_) => self.fail(&format!("the guest's line `{what}` did not come in {LIMIT:?}")),
+                Err(_) if matches!(self.child.try_wait(), Ok(Some(_))) => {
+                    self.fail(&format!("the program ended before the guest's line `{what}`"))
+                }
+                Err(_) if Instant::now() >= end => {
+                    self.fail(&format!("the guest's line `{what}` did not come in {LIMIT:?}"))
+                }
+                Err(_) => {}
             }
         }
     }
@@ -220,7 +240,8 @@ impl Launcher {
             }
         }
         let code = self.child.wait().unwrap().code();
-        self.serial.extend(self.guest.try_iter());
+        self.following = None;
+        self.serial.extend(self.guest.iter());
         Finished {
             code,
             events: std::mem::take(&mut self.seen),
@@ -268,11 +289,6 @@ impl Finished {
             .filter_map(|key| errors[0][key].as_str())
             .collect::<Vec<_>>()
             .join("\n")
-    }
-
-    /// Codes of all notices, in order.
-    pub fn notices(&self) -> Vec<&str> {
-        self.all("notice").iter().filter_map(|event| event["code"].as_str()).collect()
     }
 
     /// The phases that ended well, in order.
