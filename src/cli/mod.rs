@@ -18,7 +18,7 @@ mod human;
 mod json;
 mod report;
 
-use args::{Cli, Command, Decision, DiscardArgs, DriveArgs, RecoverArgs, RunArgs};
+use args::{Cli, Command, Decision, DriveArgs, RecoverArgs, RunArgs};
 
 /// Does what the command line says; the exit code is documented in `--help`.
 pub fn main() -> ExitCode {
@@ -47,15 +47,18 @@ fn act(cli: &Cli, view: &Arc<dyn View>) -> Result<u8> {
     let json = cli.output.json;
     match &cli.command {
         Command::Run(args) => {
-            in_session(&args.drive, view, |controls| session::run(&options(args), controls, &**view))
+            let options = options(args);
+            in_session(&options, view, |controls| session::run(&options, controls, &**view))
         }
-        Command::Recover(args) => in_session(&args.drive, view, |controls| {
-            session::recover(&drive_options(&args.drive), wish(args), controls, &**view)
-        }),
+        Command::Recover(args) => {
+            let (options, wish) = (drive_options(&args.drive), wish(args));
+            in_session(&options, view, |controls| session::recover(&options, wish, controls, &**view))
+        }
         Command::Discard(args) => {
-            confirm_discard(args, &**view)?;
-            in_session(&args.drive, view, |controls| {
-                session::recover(&drive_options(&args.drive), Some(Wish::Discard), controls, &**view)
+            let options = drive_options(&args.drive);
+            confirm_discard(args.yes, &options, &**view)?;
+            in_session(&options, view, |controls| {
+                session::recover(&options, Some(Wish::Discard), controls, &**view)
             })
         }
         Command::Plan(args) => {
@@ -104,11 +107,10 @@ fn act(cli: &Cli, view: &Arc<dyn View>) -> Result<u8> {
 
 /// Does what touches the drive for long: from a copy of this program, with signals passed on, and a last line.
 fn in_session(
-    drive: &DriveArgs,
+    options: &Options,
     view: &Arc<dyn View>,
     work: impl FnOnce(&Controls) -> Result<Outcome>,
 ) -> Result<u8> {
-    let options = drive_options(drive);
     let root = options.find_drive()?;
     let scratch = options.find_scratch(&root)?;
     scratch.prepare()?;
@@ -118,15 +120,18 @@ fn in_session(
         let code = relaunch::relaunch(scratch.path())?;
         return Ok(u8::try_from(code).unwrap_or(Kind::Unexpected.exit_code()));
     }
-    let _copy = OwnCopy::hold()?;
+    let copy = OwnCopy::hold()?;
     relaunch::leave_to(scratch.path())?;
     let controls = Arc::new(Controls::new());
     pass_signals_on(&controls)?;
-    let outcome = work(&controls)?;
+    let outcome = work(&controls);
+    drop(copy);
+    scratch.remove_if_empty();
+    let outcome = outcome?;
     let text = match outcome {
         Outcome::Saved => "Everything is saved. You can unplug the drive now",
         Outcome::Discarded => "The changes were discarded. You can unplug the drive now",
-        Outcome::Clean | Outcome::Answered => "The drive is clean. You can unplug it now",
+        Outcome::Clean => "The drive is clean. You can unplug it now",
     };
     view.show(&Event::Done { outcome, text: text.into() });
     Ok(0)
@@ -183,11 +188,11 @@ fn wish(args: &RecoverArgs) -> Option<Wish> {
     }
 }
 
-fn confirm_discard(args: &DiscardArgs, view: &dyn View) -> Result<()> {
-    if args.yes {
+fn confirm_discard(yes: bool, options: &Options, view: &dyn View) -> Result<()> {
+    if yes {
         return Ok(());
     }
-    let status = session::status(&drive_options(&args.drive))?;
+    let status = session::status(options)?;
     if status.state == session::status::State::Clean {
         return Ok(());
     }

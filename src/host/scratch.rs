@@ -107,6 +107,14 @@ impl Root {
         }
     }
 
+    /// Removes the folder if nothing is left in it, so that this PC is as before. One that the user named stays.
+    pub fn remove_if_empty(&self) {
+        if private::scratch_candidates().contains(&self.path) {
+            // Something in it (another session) is the usual reason to fail, and a good one.
+            drop(fs_err::remove_dir(&self.path));
+        }
+    }
+
     /// Makes the folder of a new session.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::event::{Event, Notice, View};
 use super::leftover::{self, Leftover};
 use crate::drive::manifest::RelativePath;
-use crate::drive::{self, Drive, names};
+use crate::drive::{self, Drive, SessionRecord, names};
 use crate::host::{self, scratch};
 use crate::{Error, Kind, Result};
 
@@ -30,7 +30,6 @@ impl Claim {
     /// No drive there, in use by another launcher, or its state is damaged.
     pub fn new(root: &Path, view: &dyn View) -> Result<Claim> {
         let drive = Drive::open(root)?;
-        drive.prepare_state()?;
         let lock = drive.lock()?;
         let identity = drive::Identity::ensure(&drive)?;
         if let drive::Origin::Cloned { was } = identity.origin {
@@ -40,9 +39,6 @@ impl Claim {
             ));
         }
         let path = drive.root().join(names::STATE).join(names::COMMIT);
-        if !path.exists() {
-            CommitFile::create(&path).map_err(disk_error)?;
-        }
         let commit = CommitFile::open(&path, drive.root()).map_err(disk_error)?;
         let told = match pocketvm_disk::recover(&commit).map_err(disk_error)?.outcome {
             pocketvm_disk::Outcome::Clean => None,
@@ -61,6 +57,21 @@ impl Claim {
             view.show(&Event::notice(Notice::Recovered, text));
         }
         Ok(Claim { identity: identity.id, drive, commit, _lock: lock })
+    }
+
+    /// Whether the drive is still attached.
+    pub fn is_there(&self) -> bool {
+        host::whole::is_there(&self.drive.root().join(names::MANIFEST))
+    }
+
+    /// Records the session on the drive.
+    ///
+    /// # Errors
+    /// [`Kind::Gone`] if the drive is; else it can't be written.
+    pub fn record(&self, record: &SessionRecord) -> Result<()> {
+        self.drive
+            .write_session(record)
+            .map_err(|error| if self.is_there() { error } else { gone().because(error) })
     }
 
     /// The place of a disk's base on this PC.
@@ -99,6 +110,13 @@ impl Claim {
                 .because(error)
         })
     }
+}
+
+/// The drive went away while a session's changes lie on this PC.
+pub fn gone() -> Error {
+    Error::new(Kind::Gone, "the drive is gone")
+        .safe("the changes are intact on this PC, and the drive is as before the session")
+        .hint("plug the drive in again, then: pocketvm recover --merge")
 }
 
 /// An engine failure as the package tells it.

@@ -10,7 +10,7 @@ use super::controls::Controls;
 use super::event::{Event, MergedDisk, Outcome, Step, View};
 use super::folder::Folder;
 use super::stage::stage;
-use crate::drive::{LastSession, Phase, SessionRecord, names};
+use crate::drive::{LastSession, Phase, SessionRecord};
 use crate::{Error, Kind, Result, host};
 
 /// What to tell about the changes when a merge did not happen.
@@ -93,11 +93,7 @@ fn merge_disks_as_one(
     view: &dyn View,
 ) -> Result<u64> {
     let failed = |error: pocketvm_disk::Error| {
-        let kind = if host::whole::is_there(&claim.drive.root().join(names::MANIFEST)) {
-            Kind::Merge
-        } else {
-            Kind::Gone
-        };
+        let kind = if claim.is_there() { Kind::Merge } else { Kind::Gone };
         let what = if matches!(error, pocketvm_disk::Error::Cancelled) {
             "the save was cancelled"
         } else {
@@ -121,7 +117,7 @@ fn merge_disks_as_one(
     record.phase = Phase::Merging;
     record.updated = Timestamp::now();
     folder.write(record)?;
-    claim.drive.write_session(record)?;
+    claim.record(record)?;
     let merged =
         pocketvm_disk::merge(&claim.commit, disks, &Reporter { controls, view, last: Instant::now().into() })
             .map_err(failed)?;
@@ -161,9 +157,15 @@ fn wipe(
     outcome: Outcome,
     view: &dyn View,
 ) -> Result<Outcome> {
+    let already = match outcome {
+        Outcome::Saved => "your changes are saved on the drive",
+        _ => "the drive is as before the session",
+    };
     stage(view, Step::Wipe, || {
+        // From here on nothing may be merged from the folder again: it may be incomplete, or was discarded.
         record.phase = Phase::Wiping;
         record.updated = Timestamp::now();
+        folder.write(&record)?;
         claim.drive.write_session(&record)?;
         folder.wipe()?;
         let last = LastSession {
@@ -174,7 +176,8 @@ fn wipe(
         };
         claim.drive.write_clean((outcome == Outcome::Saved).then_some(&last))?;
         claim.release()
-    })?;
+    })
+    .map_err(|error: Error| error.safe(already).hint("clean up what is left with: pocketvm recover"))?;
     Ok(outcome)
 }
 

@@ -211,8 +211,6 @@ pub enum Outcome {
     Discarded,
     /// Nothing was to be done.
     Clean,
-    /// A question was answered.
-    Answered,
 }
 
 /// What a merge did to one disk.

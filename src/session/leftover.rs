@@ -42,6 +42,8 @@ pub enum Standing {
     Mergeable,
     /// Its changes are on the drive already; only the folder is left.
     Landed,
+    /// Its end was decided and its folder is being wiped; what is left of it is not to be used.
+    Wiping,
     /// A base has gone on: the changes can't be merged any more.
     Moved {
         /// Name of that disk.
@@ -60,10 +62,18 @@ pub fn find(drive: &Drive, identity: Uuid, scratch: &scratch::Root) -> Result<Le
         && let Some(session) = sessions.iter().find(|session| session.id() == record.id)
     {
         let folder = Folder::lock(session.clone())?;
-        let own = folder.read()?;
+        // The folder's record is replaced as a whole; should it be damaged all the same, the drive's says enough.
+        let own = folder.read().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the folder's record can't be read");
+            None
+        });
         if own.as_ref().is_none_or(|own| own.drive == identity || own.drive == record.drive) {
             // A launcher that died before it wrote the folder's record left only what the drive knows.
-            return Ok(Leftover::Here(here(drive, folder, own.unwrap_or_else(|| record.clone()), true)?));
+            let mut own = own.unwrap_or_else(|| record.clone());
+            if record.phase == Phase::Wiping {
+                own.phase = Phase::Wiping;
+            }
+            return Ok(Leftover::Here(here(drive, folder, own, true)?));
         }
     }
     for session in sessions {
@@ -82,7 +92,7 @@ pub fn find(drive: &Drive, identity: Uuid, scratch: &scratch::Root) -> Result<Le
 }
 
 fn here(drive: &Drive, folder: Folder, record: SessionRecord, known: bool) -> Result<Here> {
-    let standing = standing(drive, &record)?;
+    let standing = if record.phase == Phase::Wiping { Standing::Wiping } else { standing(drive, &record)? };
     Ok(Here { folder, record, standing, known })
 }
 
@@ -131,6 +141,9 @@ impl Here {
         let when = since(&self.record);
         let size = indicatif::HumanBytes(self.unsaved());
         match &self.standing {
+            Standing::Wiping => {
+                format!("The session of {when} has ended; only its temporary files on this PC are left")
+            }
             Standing::Landed => format!(
                 "The session of {when} is saved on the drive; only its temporary files on this PC are left"
             ),
@@ -157,7 +170,7 @@ impl Here {
     /// Whether there is nothing to decide: no change could be lost by cleaning up.
     pub fn is_settled(&self) -> bool {
         match self.standing {
-            Standing::Landed => true,
+            Standing::Landed | Standing::Wiping => true,
             Standing::Mergeable => {
                 self.record.phase == Phase::Preparing || !self.record.disks.iter().any(|disk| disk.keep)
             }
@@ -169,7 +182,9 @@ impl Here {
     pub fn question(&self) -> Question {
         let answers = match self.standing {
             Standing::Moved { .. } => vec![Answer::Later, Answer::Discard],
-            Standing::Mergeable | Standing::Landed => vec![Answer::Merge, Answer::Later, Answer::Discard],
+            Standing::Mergeable | Standing::Landed | Standing::Wiping => {
+                vec![Answer::Merge, Answer::Later, Answer::Discard]
+            }
         };
         Question { text: self.explanation(), answers }
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::claim::Claim;
+use super::claim::{Claim, gone};
 use super::controls::Controls;
 use super::event::{Answer, Event, Notice, Outcome, Question, Step, View};
 use super::folder::Folder;
@@ -88,6 +88,7 @@ pub fn settle(
     }
     match (wish, &here.standing) {
         (_, Standing::Landed) => conclude::tidy(claim, here.folder, here.record, view),
+        (_, Standing::Wiping) => conclude::discard(claim, here.folder, here.record, view),
         (Wish::Discard, _) => conclude::discard(claim, here.folder, here.record, view),
         (Wish::SaveAs(target), _) => {
             save_as(&here.folder, &here.record, target)?;
@@ -218,7 +219,7 @@ fn run_guest(
         None => None,
     };
     if let Some(claim) = &claim {
-        claim.drive.write_session(&record)?;
+        claim.record(&record)?;
     }
     Ok((claim, record, End { clean, interrupted: ran.interrupted, how }))
 }
@@ -256,12 +257,6 @@ fn folder_below_volume(root: &Path) -> PathBuf {
     volume
         .and_then(|volume| root.strip_prefix(&volume.mount_point).ok().map(Path::to_owned))
         .unwrap_or_default()
-}
-
-fn gone() -> Error {
-    Error::new(Kind::Gone, "the drive is gone")
-        .safe("the changes are intact on this PC, and the drive is as before the session")
-        .hint("plug the drive in again, then: pocketvm recover --merge")
 }
 
 /// Another PC's unsaved session would become unmergeable by merging this one first.
