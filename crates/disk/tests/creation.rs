@@ -1,5 +1,5 @@
 //! New images are what QEMU would have made.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 

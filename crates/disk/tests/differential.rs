@@ -1,6 +1,6 @@
 //! What a merge leaves must be what QEMU reads through the overlay: every feature that a base or an overlay may
 //! have, against `qemu-img compare` and `qemu-img check`.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 

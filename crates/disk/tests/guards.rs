@@ -1,5 +1,5 @@
 //! What is refused, and what other programs do to a base: each refusal before the first write.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 
@@ -96,7 +96,7 @@ fn each_unsupported_feature_is_refused_with_its_own_sentence() {
     assert_refused(&drive, &Refusal::Compression(9));
 
     let base = image(&drive, "");
-    std::fs::OpenOptions::new().write(true).open(&base).unwrap().set_len(200 * 1024).unwrap();
+    std::fs::OpenOptions::new().write(true).open(&base).unwrap().set_len(192 * 1024).unwrap();
     assert_refused(&drive, &Refusal::Truncated);
 
     let base = image(&drive, "");

@@ -1,5 +1,5 @@
 //! Real QEMU programs as oracles, and a drive folder to merge in.
-#![allow(missing_docs, dead_code, reason = "each test file uses a part of this")]
+#![allow(missing_docs, clippy::unwrap_used, dead_code, reason = "each test file uses a part of this")]
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
