@@ -44,7 +44,7 @@ impl FileStorage {
         if access != Access::Read
             && !lock::keep_writers_out(&storage.file).map_err(|error| named(&storage.name, error))?
         {
-            return Err(Error::InUse { image: storage.name });
+            return Err(Error::InUse { image: storage.name.clone() });
         }
         Ok(storage)
     }
@@ -76,6 +76,16 @@ impl FileStorage {
 
     fn named<T>(&self, result: io::Result<T>) -> io::Result<T> {
         result.map_err(|error| named(&self.name, error))
+    }
+}
+
+impl Drop for FileStorage {
+    /// Unlocks instead of leaving that to the closing: a child process that another thread is just starting holds
+    /// a copy of the handle for a moment, and with it the lock.
+    fn drop(&mut self) {
+        // Closing is still to come, should this fail.
+        let _ = self.file.unlock();
+        let _ = lock::let_writers_in(&self.file);
     }
 }
 

@@ -22,6 +22,17 @@ pub(super) fn keep_writers_out(file: &File) -> io::Result<bool> {
     }
 }
 
+/// Takes back [`keep_writers_out`].
+pub(super) fn let_writers_in(file: &File) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    return linux::let_writers_in(file);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = file;
+        Ok(())
+    }
+}
+
 #[cfg(target_os = "linux")]
 mod linux {
     use std::fs::File;
@@ -67,5 +78,12 @@ mod linux {
             }
         }
         Ok(true)
+    }
+
+    pub(super) fn let_writers_in(file: &File) -> io::Result<()> {
+        for permission in [WRITE, RESIZE] {
+            fcntl(file, FcntlArg::F_OFD_SETLK(&byte(libc::F_UNLCK, FORBIDDEN_BASE + permission)))?;
+        }
+        Ok(())
     }
 }
