@@ -2,12 +2,13 @@
 #![allow(missing_docs)]
 
 use std::fmt::Write;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use insta::assert_snapshot;
 use pocketvm::Kind;
 use pocketvm::drive::Manifest;
 use pocketvm::drive::manifest::{Controller, Firmware, Plain, Size};
+use proptest::prelude::*;
 use serde_json::Value;
 
 const EXAMPLE: &str = include_str!("../templates/pocketvm.yaml");
@@ -243,6 +244,35 @@ fn every_mistake_gets_one_sentence_with_line_and_column() {
         writeln!(answers, "{what}\n    {text}\n    hint: {}", error.hint.as_deref().unwrap_or("-")).unwrap();
     }
     assert_snapshot!(answers);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn a_damaged_manifest_is_an_error_on_one_line_and_never_a_crash(
+        at in 0..EXAMPLE.len(),
+        cut in 0..40usize,
+        noise in proptest::collection::vec(any::<u8>(), 0..8),
+    ) {
+        let mut bytes = EXAMPLE.as_bytes().to_vec();
+        let end = (at + cut).min(bytes.len());
+        bytes.splice(at..end, noise);
+        if let Err(error) = parse(&bytes) {
+            let text = error.to_string();
+            prop_assert_eq!(error.kind, Kind::Drive);
+            prop_assert!(!text.chars().any(char::is_control), "{}", text);
+        }
+    }
+
+    #[test]
+    fn no_path_that_is_accepted_leads_out_of_the_drive(path in "[a-zA-Z./\\\\: ~]{1,16}") {
+        if let Ok(manifest) = parse(GOOD.replacen("disks/user/base.qcow2", &format!("'{path}'"), 1)) {
+            let path = Path::new("/drive").join(manifest.disks[0].file.as_str());
+            let plain = path.components().all(|part| !matches!(part, Component::ParentDir | Component::Prefix(_)));
+            prop_assert!(plain && path.starts_with("/drive"), "{}", path.display());
+        }
+    }
 }
 
 /// The names of all keys in a value; variables are free and not followed.

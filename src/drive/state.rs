@@ -3,8 +3,9 @@
 //! That way a power cut costs at most the newest record, also on FAT and exFAT, where a rename or a new length is
 //! not safe. No file has a mode, a link or a name that such a file system can't keep.
 
+use std::fs::Metadata;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pocketvm_disk::record::TwoSlot;
 use serde::Serialize;
@@ -75,44 +76,31 @@ impl Drive {
     /// Whether the record had to be made.
     fn prepare(&self, record: &Record) -> Result<bool> {
         let path = self.state_path(record.name)?;
-        match fs_err::metadata(&path) {
-            Ok(_) if !self.must_be_remade(record)? => return Ok(false),
-            Ok(_) => fs_err::remove_file(&path).map_err(unwritable)?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(unwritable(error)),
+        match look_at(&path, record).map_err(unwritable)? {
+            Found::Holds => return Ok(false),
+            Found::Blank => fs_err::remove_file(&path).map_err(unwritable)?,
+            Found::Nothing => {}
         }
         TwoSlot::create(&path, record.slot).map(|_| true).map_err(|error| failed("make", record, error))
-    }
-
-    /// Whether a file of `state/` holds nothing and never did, or nothing of worth.
-    fn must_be_remade(&self, record: &Record) -> Result<bool> {
-        let path = self.state_path(record.name)?;
-        let length = fs_err::metadata(&path).map_err(unwritable)?.len();
-        // Shorter than it is made: the power went while it was made.
-        if length < 2 * record.slot {
-            return Ok(true);
-        }
-        if length > 2 * record.slot || TwoSlot::peek(&path).is_ok() {
-            return Ok(false);
-        }
-        // A power cut tears at most one slot of a record that was ever written; two slots of zeroes never were.
-        let never_written =
-            || fs_err::read(&path).map(|bytes| bytes.iter().all(|b| *b == 0)).map_err(unwritable);
-        Ok(record.expendable || never_written()?)
     }
 
     /// Where a file of `state/` is.
     ///
     /// # Errors
-    /// [`Kind::Drive`]: the folder or the file is a link, by which a crafted drive could make us write elsewhere.
+    /// [`Kind::Drive`]: the folder or the file is a link or no plain file; a crafted drive could make us write elsewhere.
     pub fn state_path(&self, name: &str) -> Result<PathBuf> {
         let folder = self.root().join(names::STATE);
         let path = folder.join(name);
-        for path in [&folder, &path] {
-            let is_link = fs_err::symlink_metadata(path).is_ok_and(|metadata| metadata.is_symlink());
-            if is_link {
-                let what = format!("the drive's own files must not be links: {}", path.display());
-                return Err(Error::new(Kind::Drive, what).hint("replace the link by what it points to"));
+        // A pipe or device would block whoever opens it.
+        let is_wrong = |path: &Path, is_right: fn(&Metadata) -> bool| {
+            fs_err::symlink_metadata(path).is_ok_and(|metadata| !is_right(&metadata))
+        };
+        for (path, is_right) in [(&folder, Metadata::is_dir as fn(&_) -> _), (&path, Metadata::is_file)] {
+            if is_wrong(path, is_right) {
+                let what = format!("the drive's own files must be plain files: {}", path.display());
+                return Err(
+                    Error::new(Kind::Drive, what).hint("remove what is there, or replace it by a copy")
+                );
             }
         }
         Ok(path)
@@ -121,14 +109,15 @@ impl Drive {
     /// The newest content of a record; none if it was never written.
     pub(super) fn read_record<T: DeserializeOwned>(&self, record: &Record) -> Result<Option<T>> {
         let path = self.state_path(record.name)?;
-        match fs_err::metadata(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Ok(metadata) if metadata.len() < 2 * record.slot => return Ok(None),
-            // What is larger than we ever make it is not ours, and is not read.
-            Ok(metadata) if metadata.len() > 2 * record.slot => {
-                return Err(damaged(record, "its size is wrong", &path));
-            }
-            _ => {}
+        let found = look_at(&path, record).map_err(|error| {
+            Error::new(Kind::Drive, format!("cannot read {}", record.what)).because(error)
+        })?;
+        if found != Found::Holds {
+            return Ok(None);
+        }
+        // What is larger than we ever make it is not ours, and is not read.
+        if fs_err::metadata(&path)?.len() > 2 * record.slot {
+            return Err(damaged(record, "its size is wrong", &path));
         }
         let bytes = TwoSlot::peek(&path).map_err(|error| failed("read", record, error))?;
         if bytes.is_empty() {
@@ -140,7 +129,7 @@ impl Drive {
     /// Makes `content` the newest of a record; durable when this returns. Prepares the state first if need be.
     pub(super) fn write_record<T: Serialize>(&self, record: &Record, content: &T) -> Result<()> {
         let path = self.state_path(record.name)?;
-        if !path.exists() || self.must_be_remade(record)? {
+        if look_at(&path, record).map_err(unwritable)? != Found::Holds {
             self.prepare_state()?;
         }
         let bytes = serde_json::to_vec(content).map_err(|error| {
@@ -149,6 +138,31 @@ impl Drive {
         let record_file = TwoSlot::open(&path).map_err(|error| failed("write", record, error))?;
         record_file.write(&bytes).map_err(|error| failed("write", record, error))
     }
+}
+
+/// What is in the place of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// Nothing at all.
+    Nothing,
+    /// A file that never held anything, or nothing of worth: it can be made anew.
+    Blank,
+    /// Something that must be read or, if it can't be, told of.
+    Holds,
+}
+
+fn look_at(path: &Path, record: &Record) -> io::Result<Found> {
+    let length = match fs_err::metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+        other => other?.len(),
+    };
+    if length > 2 * record.slot || TwoSlot::peek(path).is_ok() {
+        return Ok(Found::Holds);
+    }
+    // A power cut tears at most one slot of a record that was ever written. One with nothing but zeroes, perhaps
+    // shorter than it should be, was cut while it was made.
+    let is_blank = record.expendable || fs_err::read(path)?.iter().all(|byte| *byte == 0);
+    Ok(if is_blank { Found::Blank } else { Found::Holds })
 }
 
 fn failed(verb: &str, record: &Record, error: pocketvm_disk::Error) -> Error {
@@ -169,7 +183,7 @@ fn unwritable(error: io::Error) -> Error {
 }
 
 /// A record that holds by its checksum, or claims to, and still makes no sense.
-pub(super) fn damaged(record: &Record, why: &str, path: &std::path::Path) -> Error {
+pub(super) fn damaged(record: &Record, why: &str, path: &Path) -> Error {
     let why: String = why.chars().filter(|c| !c.is_control()).take(200).collect();
     Error::new(Kind::Drive, format!("{} makes no sense, {why}: {}", record.what, path.display()))
         .safe("the disks on the drive are not affected")
@@ -219,6 +233,16 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_lost_its_end_is_damaged_and_never_nothing() {
+        let (_folder, drive) = new_drive();
+        drive.write_record(&SESSION, &"kept").unwrap();
+        let path = drive.state_path(names::SESSION).unwrap();
+        std::fs::File::options().write(true).open(&path).unwrap().set_len(100_000).unwrap();
+        assert!(drive.read_record::<String>(&SESSION).is_err());
+        assert!(drive.write_record(&SESSION, &"new").is_err());
+    }
+
+    #[test]
     fn only_a_record_of_no_worth_is_made_anew_when_it_is_damaged() {
         let (_folder, drive) = new_drive();
         for record in [SESSION, VERDICTS] {
@@ -247,8 +271,20 @@ mod tests {
         let (_folder, drive) = new_drive();
         std::os::unix::fs::symlink(elsewhere.path(), drive.root().join(names::STATE)).unwrap();
         let error = drive.prepare_state().unwrap_err();
-        assert!(error.what.starts_with("the drive's own files must not be links"), "{error}");
+        assert!(error.what.starts_with("the drive's own files must be plain files"), "{error}");
         assert_eq!(std::fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_in_the_place_of_a_record_is_refused_and_blocks_nobody() {
+        let (_folder, drive) = new_drive();
+        drive.prepare_state().unwrap();
+        let path = drive.state_path(names::SESSION).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        assert!(drive.read_record::<String>(&SESSION).unwrap_err().what.contains("must be plain files"));
     }
 
     #[test]

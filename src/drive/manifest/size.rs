@@ -67,15 +67,16 @@ impl Size {
     }
 }
 
-/// The largest unit that shows the size exactly, so that the text reads back as the same size.
+/// As on the command line: the error is what is wrong, and how to write it.
 impl std::str::FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Size, String> {
-        Size::parse(text).map_err(|mistake| mistake.what)
+        Size::parse(text).map_err(|mistake| mistake.to_string().replace('\n', "; "))
     }
 }
 
+/// The largest unit that shows the size exactly, so that the text reads back as the same size.
 impl fmt::Display for Size {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let exact = UNITS.iter().rev().find(|(_, power)| self.0 != 0 && self.0.trailing_zeros() >= *power);
@@ -141,6 +142,13 @@ mod tests {
             "sizes use binary units; write `512 MiB`"
         );
         assert_eq!(Size::parse("4G").unwrap_err().hint.unwrap(), "sizes use binary units; write `4 GiB`");
+    }
+
+    #[test]
+    fn on_the_command_line_a_wrong_size_is_answered_in_one_line() {
+        assert_eq!("2 GiB".parse(), Ok(Size::gib(2)));
+        let answer = "2 GB".parse::<Size>().unwrap_err();
+        assert_eq!(answer, "unknown unit in the size `2 GB`; sizes use binary units; write `2 GiB`");
     }
 
     #[test]
