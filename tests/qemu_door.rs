@@ -9,5 +9,7 @@ mod bench;
 mod disks;
 #[path = "qemu_door/life.rs"]
 mod life;
+#[path = "qemu_door/proof.rs"]
+mod proof;
 #[path = "qemu_door/templates.rs"]
 mod templates;

@@ -89,6 +89,11 @@ const ENVIRONMENT: &[&str] = &[
     "XDG_SESSION_TYPE",
     "XDG_CURRENT_DESKTOP",
     "DBUS_SESSION_BUS_ADDRESS",
+    "XDG_DATA_DIRS",
+    "GDK_BACKEND",
+    "GDK_SCALE",
+    "GDK_DPI_SCALE",
+    "SDL_VIDEODRIVER",
     "PULSE_SERVER",
     "PIPEWIRE_REMOTE",
     // Windows does not load its own libraries without these.

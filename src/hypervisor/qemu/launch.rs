@@ -110,8 +110,11 @@ pub fn adopt(scratch: &Path) -> Result<Option<Running>> {
         Ok(None) => return Ok(None),
         Err(error) => return Err(unreachable(error.to_string())),
     };
-    let (client, events) =
-        Client::connect(channel, ADOPTION_PATIENCE).map_err(|error| unreachable(error.to_string()))?;
+    let (client, events) = match Client::connect(channel, ADOPTION_PATIENCE) {
+        Ok(connected) => connected,
+        Err(QmpError::Closed) if !record.process.is_alive() => return Ok(None),
+        Err(error) => return Err(unreachable(error.to_string())),
+    };
     is_ours(&client, &record).map_err(unreachable)?;
     Ok(Some(running::attend(scratch, client, events, Process::Adopted { handle }, record)))
 }
