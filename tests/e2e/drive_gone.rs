@@ -4,14 +4,14 @@ use std::path::Path;
 
 use rustix::process::Signal;
 
-use super::harness::{Bench, Drive, Launcher, Options, Pc, Stick, image_check};
+use super::harness::{Bench, Drive, Launcher, Options, Pc, Stick, image_check, program as under_test};
 
 /// A guest that reads everything of its disks again and again, from a stick that also holds the running launcher.
 fn reading_guest(bench: &Bench, pc: &Pc, stick: &mut Stick, mount: &Path) -> Launcher {
     stick.attach(mount);
     let drive = Drive::create(&mount.join("Gerät 1"), &Options::new("marker kept;read"));
     let program = drive.path.join("pocketvm");
-    std::fs::copy(env!("CARGO_BIN_EXE_pocketvm"), &program).unwrap();
+    std::fs::copy(under_test(), &program).unwrap();
     let mut launcher = pc.run_program(&program, &drive, &["--accelerator", "tcg"]);
     launcher.guest("read");
     assert!(bench.path().exists());

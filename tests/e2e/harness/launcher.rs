@@ -15,6 +15,11 @@ use super::{Bench, Drive, Line, serial};
 /// Longest wait for anything: several times what a loaded machine needs for a whole session under emulation.
 const LIMIT: Duration = Duration::from_secs(150);
 
+/// The program under test: the one that cargo built, or another to be tested instead, for instance a packaged one.
+pub fn program() -> PathBuf {
+    std::env::var_os("POCKETVM_TEST_PROGRAM").unwrap_or_else(|| env!("CARGO_BIN_EXE_pocketvm").into()).into()
+}
+
 /// A computer: its name, its identity, its internal disk.
 pub struct Pc {
     pub name: String,
@@ -58,7 +63,7 @@ impl Pc {
 
     /// As [`Pc::run`], with more arguments and without a word about the accelerator.
     pub fn run_with(&self, drive: &Drive, more: &[&str]) -> Launcher {
-        self.run_program(Path::new(env!("CARGO_BIN_EXE_pocketvm")), drive, more)
+        self.run_program(&program(), drive, more)
     }
 
     /// As [`Pc::run_with`], with another copy of the program.
@@ -73,7 +78,7 @@ impl Pc {
     pub fn call(&self, arguments: &[&str]) -> Finished {
         let mut all = arguments.to_vec();
         all.push("--json");
-        Launcher::start(self.command(Path::new(env!("CARGO_BIN_EXE_pocketvm")), &all)).finish()
+        Launcher::start(self.command(&program(), &all)).finish()
     }
 
     /// A whole session that must end well.

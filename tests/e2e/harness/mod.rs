@@ -12,7 +12,7 @@ mod stick;
 pub use bench::{Bench, find as find_program, must};
 pub use drive::{Drive, Options};
 pub use guest::Line;
-pub use launcher::{Finished, Launcher, Pc};
+pub use launcher::{Finished, Launcher, Pc, program};
 pub use oracle::{checksum, compare, image_check};
 pub use processes::{kill_hypervisor, wait_until_gone};
 pub use stick::{Stick, small_disk};
