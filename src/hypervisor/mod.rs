@@ -24,6 +24,8 @@ pub struct Capabilities {
     pub adopt: bool,
     /// The guest's discards reach the overlay.
     pub discard: bool,
+    /// It can show the guest in a window on this PC.
+    pub window: bool,
 }
 
 /// A hypervisor found on this PC, usable or not: what `detect` lists.

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use super::event::{Event, Notice, View};
+use super::proposal::Door;
 use crate::drive::{Drive, names};
-use crate::hypervisor::{self, Candidate, Hypervisor, Places, Verdicts};
+use crate::hypervisor::{self, Candidate, Places, Verdicts};
 use crate::{Error, Kind, Result, host};
 
 /// What this PC has, in order of preference.
@@ -52,7 +53,7 @@ impl Detected {
     ///
     /// # Errors
     /// None is usable; the text lists the reasons.
-    pub fn choose(&self, wished: Option<&str>, view: &dyn View) -> Result<(Box<dyn Hypervisor>, String)> {
+    pub fn choose(&self, wished: Option<&str>, view: &dyn View) -> Result<Door> {
         let mut reasons = vec![];
         for candidate in &self.candidates {
             if let Some(rejected) = &candidate.rejected {

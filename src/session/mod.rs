@@ -105,9 +105,7 @@ pub fn run(options: &Options, controls: &Controls, view: &dyn View) -> Result<Ou
     })?;
     let chosen = detected.choose(options.accelerator.as_deref(), view);
     let plan = stage(view, Step::Plan, || {
-        let choice =
-            chosen.as_ref().ok().map(|(door, accelerator)| proposal::choice(door.candidate(), accelerator));
-        let plan = proposal::propose(&claim.drive, &scratch, choice, options)?;
+        let plan = proposal::propose(&claim.drive, &scratch, chosen.as_ref().ok(), options)?;
         view.show(&Event::Plan { plan: Box::new(plan.clone()) });
         Ok(plan)
     })?;
@@ -221,9 +219,7 @@ pub fn plan(options: &Options, view: &dyn View) -> Result<Plan> {
     let scratch = options.find_scratch(drive.root())?;
     let detected = detect::detect(Some(&drive), options.fresh_verdicts, Remember::No, view);
     let chosen = detected.choose(options.accelerator.as_deref(), view);
-    let choice =
-        chosen.as_ref().ok().map(|(door, accelerator)| proposal::choice(door.candidate(), accelerator));
-    let mut plan = proposal::propose(&drive, &scratch, choice, options)?;
+    let mut plan = proposal::propose(&drive, &scratch, chosen.as_ref().ok(), options)?;
     if let Err(error) = chosen {
         plan.refusals
             .insert(0, plan::Refusal::new(error.to_string(), error.hint.clone().unwrap_or_default()));
@@ -259,11 +255,10 @@ pub fn render(options: &Options, view: &dyn View) -> Result<Rendered> {
     let drive = Drive::open(&options.find_drive()?)?;
     let scratch = options.find_scratch(drive.root())?;
     let detected = detect::detect(Some(&drive), options.fresh_verdicts, Remember::No, view);
-    let (door, accelerator) = detected.choose(options.accelerator.as_deref(), view)?;
-    let choice = proposal::choice(door.candidate(), &accelerator);
-    let plan = proposal::propose(&drive, &scratch, Some(choice), options)?;
+    let door = detected.choose(options.accelerator.as_deref(), view)?;
+    let plan = proposal::propose(&drive, &scratch, Some(&door), options)?;
     let identity = Identity::peek(&drive)?.unwrap_or_default();
     let machine =
         prepare::machine(identity, &drive, &plan, &scratch.path().join("SESSION"), options.headless)?;
-    door.render(&machine, &prepare::template(&drive)?)
+    door.0.render(&machine, &prepare::template(&drive)?)
 }

@@ -6,16 +6,21 @@ use super::plan::{self, Choice, Plan, PlannedDisk, Refusal, Room};
 use crate::drive::Drive;
 use crate::drive::manifest::Plain;
 use crate::host::{self, scratch};
-use crate::hypervisor::Candidate;
+use crate::hypervisor::Hypervisor;
 use crate::{Error, Kind, Result};
 
-/// What the plan says of a candidate.
-pub fn choice(candidate: &Candidate, accelerator: &str) -> Choice {
-    Choice {
-        hypervisor: candidate.hypervisor.clone(),
-        version: candidate.version.clone(),
-        accelerator: accelerator.to_owned(),
-    }
+/// A usable hypervisor and the accelerator to use in it.
+pub type Door = (Box<dyn Hypervisor>, String);
+
+/// Refuses a run with a window on a hypervisor that has none.
+fn window_refusal(door: &dyn Hypervisor, options: &Options) -> Option<Refusal> {
+    let missing = !options.headless && !door.capabilities().window;
+    missing.then(|| {
+        Refusal::new(
+            format!("this {} can't open a window", door.candidate().hypervisor),
+            "install its window support (on Debian and Ubuntu: apt install qemu-system-gui), or add --headless",
+        )
+    })
 }
 
 /// The plan for `drive` on this PC. Reads only.
@@ -25,7 +30,7 @@ pub fn choice(candidate: &Candidate, accelerator: &str) -> Choice {
 pub fn propose(
     drive: &Drive,
     scratch: &scratch::Root,
-    hypervisor: Option<Choice>,
+    door: Option<&Door>,
     options: &Options,
 ) -> Result<Plan> {
     let manifest = drive.manifest();
@@ -49,6 +54,7 @@ pub fn propose(
     let paging = manifest.paging.map(|paging| paging.size.bytes());
     let wanted = manifest.scratch.room.bytes();
     let mut refusals = vec![];
+    refusals.extend(door.and_then(|(door, _)| window_refusal(door.as_ref(), options)));
 
     let scratch_room =
         Room { available: scratch.volume().free, needed: plan::scratch_needed(wanted, &disks, paging) };
@@ -69,7 +75,11 @@ pub fn propose(
     Ok(Plan {
         machine: manifest.machine.name.as_str().to_owned(),
         drive: drive.root().to_owned(),
-        hypervisor,
+        hypervisor: door.map(|(door, accelerator)| Choice {
+            hypervisor: door.candidate().hypervisor.clone(),
+            version: door.candidate().version.clone(),
+            accelerator: accelerator.clone(),
+        }),
         memory_mib: or_refuse(memory_mib, &mut refusals),
         cpus: or_refuse(cpus, &mut refusals),
         scratch: scratch.path().to_owned(),

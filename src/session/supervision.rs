@@ -16,7 +16,7 @@ const ROOM_TO_GO_ON: u64 = 32 << 20;
 /// systemd kills, and of what people wait for.
 const GRACE: Duration = Duration::from_secs(25);
 
-/// How often a disk error is retried while the drive is there, and at most how many times in a row.
+/// How often a disk error is retried while the drive is there, and at most how many times in a run.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
 const RETRIES: u32 = 5;
 
@@ -147,10 +147,10 @@ impl Supervision {
             GuestEvent::DiskError { no_space: true, .. } => vec![],
             GuestEvent::DiskError { .. } if self.paused.contains(&Cause::DriveGone) => vec![],
             GuestEvent::DiskError { disk, read, reason, .. } => {
-                self.retry_at = now + RETRY_EVERY;
                 if !self.paused.insert(Cause::DiskError) {
                     return vec![];
                 }
+                self.retry_at = now + RETRY_EVERY;
                 let verb = if read { "read" } else { "written" };
                 vec![Action::Tell(
                     Notice::DiskError,

@@ -78,13 +78,18 @@ impl Qemu {
         })
     }
 
+    /// The best kind of window this QEMU has.
+    fn window(&self) -> Option<&'static str> {
+        let offered = &self.offers().displays;
+        WINDOWS.iter().copied().find(|kind| offered.iter().any(|offered| offered == kind))
+    }
+
     /// `none`, or the best window this QEMU has.
     fn display(&self, machine: &Machine) -> Result<&'static str> {
         if machine.headless {
             return Ok("none");
         }
-        let offered = &self.offers().displays;
-        WINDOWS.iter().copied().find(|kind| offered.iter().any(|offered| offered == kind)).ok_or_else(|| {
+        self.window().ok_or_else(|| {
             let what = format!("this QEMU can't open a window: {}", self.candidate.program.display());
             Error::new(Kind::Hypervisor, what)
                 .hint("install the package qemu-system-gui, or run without a window (--headless)")
@@ -114,7 +119,8 @@ impl Hypervisor for Qemu {
 
     fn capabilities(&self) -> Capabilities {
         let adopt = crate::host::channel::RECONNECTS;
-        Capabilities { reopen_base: true, pause: true, adopt, discard: true }
+        let window = self.window().is_some();
+        Capabilities { reopen_base: true, pause: true, adopt, discard: true, window }
     }
 
     fn render(&self, machine: &Machine, template: &str) -> Result<Rendered> {
