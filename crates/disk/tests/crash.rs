@@ -431,3 +431,31 @@ fn i6_a_flip_under_way_keeps_every_other_step_out() {
     ));
     assert_eq!(recover(&open(&device)).unwrap().outcome, Outcome::Finished);
 }
+
+#[test]
+fn i7_a_base_restored_from_an_older_copy_is_left_alone() {
+    let mut scene = Scene::stamped(11);
+    let oldest = scene.device.files();
+    for _ in 0..2 {
+        scene.change();
+        scene.merge(&open(&scene.device));
+    }
+    let mut files = scene.device.files();
+    files.insert("system".to_owned(), oldest["system"].clone());
+    let (after, outcome, _) = recovered(files.clone());
+    assert_eq!(outcome, Outcome::Clean);
+    assert!(BASES.iter().all(|base| after[*base] == files[*base]), "a base was written to");
+    assert!(undo(&open(&MemoryDevice::new(after))).is_err(), "history survived");
+}
+
+#[test]
+fn i7_a_base_that_was_taken_away_keeps_no_other_out() {
+    let (_, _, after) = merged(12);
+    let mut files = after;
+    files.remove("system");
+    let device = MemoryDevice::new(files);
+    let recovery = recover(&open(&device)).unwrap();
+    assert_eq!(recovery.outcome, Outcome::Clean);
+    assert_eq!(recovery.disks.iter().map(|disk| disk.name.as_str()).collect::<Vec<_>>(), ["user"]);
+    assert!(undo(&open(&device)).is_err());
+}

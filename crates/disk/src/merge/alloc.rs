@@ -20,6 +20,8 @@ pub struct Allocator<'a, S> {
     per_block: u64,
     /// Clusters beyond the last possible host offset.
     limit: u64,
+    /// Clusters of the file. What lies behind is free, whatever crafted refcounts say: nothing can be there.
+    file_end: u64,
     /// The next cluster to look at.
     position: u64,
     /// The block that `occupied` describes.
@@ -58,6 +60,7 @@ impl<'a, S: Storage> Allocator<'a, S> {
             order: current.refcount_order,
             per_block: current.refcounts_per_block(),
             limit: MAX_OFFSET >> current.cluster_bits,
+            file_end: storage.len()?.div_ceil(current.cluster_size()),
             // Cluster 0 is the header's, whatever the refcounts say.
             position: 1,
             loaded: None,
@@ -142,7 +145,7 @@ impl<'a, S: Storage> Allocator<'a, S> {
 
     fn is_occupied(&mut self, cluster: u64) -> Result<bool> {
         let index = cluster / self.per_block;
-        if self.generations.iter().all(|refcounts| index >= refcounts.blocks()) {
+        if cluster >= self.file_end {
             return Ok(false);
         }
         if self.loaded != Some(index) {

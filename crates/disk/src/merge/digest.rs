@@ -65,7 +65,12 @@ impl TablesDigest {
         let mut digest = Digest::new();
         let (old, new) = (Tree { storage, header: Some(other) }, Tree { storage, header: Some(header) });
         let mut table = vec![0; header.cluster_size() as usize];
+        // A crafted L1 table could name one L2 table millions of times.
+        let mut budget = storage.len()?.div_ceil(header.cluster_size());
         for_each_changed_table(&old, &new, |_, _, word| {
+            budget = budget
+                .checked_sub(1)
+                .ok_or_else(|| damaged(storage, "it has more L2 tables than clusters".to_owned()))?;
             let offset = entry::table_offset(word, header, COPIED).map_err(|what| damaged(storage, what))?;
             if let Some(offset) = offset {
                 storage.read_at(offset, &mut table)?;

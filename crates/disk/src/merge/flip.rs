@@ -1,6 +1,8 @@
 //! Makes new generations live: one commit record, then the header blocks of all disks; and the way back from any
 //! interruption of that.
 
+use std::io::ErrorKind;
+
 use serde::Serialize;
 
 use super::CommitFile;
@@ -62,8 +64,8 @@ enum Found {
 
 /// Compares a header block with the two that a flip knows.
 ///
-/// A cut write leaves a mixture of the two, or garbage. Another program leaves a header that parses and does not
-/// have the fence: that is never written over.
+/// A cut write leaves a mixture of the two, or garbage. Another program, or a base restored from a copy, leaves a
+/// header that parses: that is never written over.
 fn classify(block: &[u8; BLOCK], change: &Change) -> Found {
     let (from, to) = (&change.from.header.0, &change.to.header.0);
     if block == from {
@@ -73,10 +75,7 @@ fn classify(block: &[u8; BLOCK], change: &Change) -> Found {
         return Found::To;
     }
     let mixture = block.iter().zip(from).zip(to).all(|((byte, from), to)| byte == from || byte == to);
-    match Header::parse(block) {
-        Ok(header) if !mixture && !header.fenced() => Found::Foreign,
-        _ => Found::Torn,
-    }
+    if !mixture && Header::parse(block).is_ok() { Found::Foreign } else { Found::Torn }
 }
 
 /// Makes the flip's new generations live. `files` are the open bases, in the order of the flip's disks.
@@ -117,6 +116,14 @@ pub(super) fn recover<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<
     let Some(flip) = history.flip.clone() else {
         return Ok(Recovery { outcome: Outcome::Clean, disks: Vec::new() });
     };
+    let mut foreign = Vec::new();
+    let mut flip = flip;
+    if !flip.pending {
+        // A base that somebody took away after the merge must not keep the others from being used.
+        let (missing, there) = flip.disks.into_iter().partition(|change| is_missing(commit, &change.base));
+        flip.disks = there;
+        foreign.extend(Vec::into_iter(missing).map(|change: Change| change.base));
+    }
     let mut files = Vec::with_capacity(flip.disks.len());
     let mut found = Vec::with_capacity(flip.disks.len());
     for change in &flip.disks {
@@ -128,7 +135,6 @@ pub(super) fn recover<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<
 
     let direction = decide(&flip, &files, &found)?;
     let mut disks = Vec::with_capacity(flip.disks.len());
-    let mut foreign = Vec::new();
     for ((change, file), found) in flip.disks.iter().zip(&files).zip(&found) {
         let (wanted, point) = match direction {
             Direction::Forward => (Found::To, &change.to),
@@ -168,6 +174,10 @@ pub(super) fn recover<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<
         commit.save(&history)?;
     }
     Ok(Recovery { outcome, disks })
+}
+
+fn is_missing<R: Root, C>(commit: &CommitFile<R, C>, base: &BasePath) -> bool {
+    matches!(commit.root.open(base, Access::Read), Err(Error::Io(error)) if error.kind() == ErrorKind::NotFound)
 }
 
 fn decide<S: Storage>(flip: &Flip, files: &[S], found: &[Found]) -> Result<Direction> {
