@@ -325,7 +325,9 @@ fn undo_and_redo_change_all_disks_of_a_merge_together() {
         io(overlay, &["write -q -P 8 0 1M".to_owned()]);
     }
     let disks = [drive.disk("b.qcow2", &overlays[0], first), drive.disk("user.qcow2", &overlays[1], first)];
-    drive.merge(&disks);
+    merge(&drive.commit().noting("PC A"), &disks, &()).unwrap();
+    let step = &history(&drive.commit()).unwrap()[0];
+    assert_eq!((step.note.as_str(), step.time > 1_700_000_000, step.disks.len()), ("PC A", true, 2));
     let all = |pattern: u32| {
         for image in [&base, &other] {
             let read = format!("read -P {pattern} 0 1M");

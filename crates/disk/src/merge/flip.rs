@@ -2,6 +2,7 @@
 //! interruption of that.
 
 use std::io::ErrorKind;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
@@ -91,7 +92,9 @@ pub(super) fn perform<R: Root, C: Storage>(
             return Err(Error::InUse { image: file.name().to_owned() });
         }
     }
-    history.flip = Some(Flip { kind, pending: true, disks });
+    // A clock before 1970 is no reason to keep a merge from its end.
+    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    history.flip = Some(Flip { kind, pending: true, time, note: commit.note.clone(), disks });
     commit.save(history)?;
     for (change, file) in history.flip.iter().flat_map(|flip| &flip.disks).zip(files) {
         file.write_at(0, &change.to.header.0)?;

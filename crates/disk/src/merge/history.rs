@@ -31,6 +31,10 @@ pub struct History {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
+    /// When, in seconds since 1970.
+    pub time: u64,
+    /// The caller's words, for instance the name of the PC.
+    pub note: String,
     /// The disks that changed together.
     pub disks: Vec<Change>,
 }
@@ -83,6 +87,10 @@ pub struct Flip {
     pub kind: Kind,
     /// It was not seen to its end yet.
     pub pending: bool,
+    /// When it began, in seconds since 1970.
+    pub time: u64,
+    /// The caller's words.
+    pub note: String,
     /// What changes.
     pub disks: Vec<Change>,
 }
@@ -186,7 +194,7 @@ impl History {
         match flip.kind {
             Kind::Merge => {
                 self.steps.truncate(self.position);
-                self.steps.push(Step { disks: flip.disks.clone() });
+                self.steps.push(Step { time: flip.time, note: flip.note.clone(), disks: flip.disks.clone() });
                 let dropped = self.steps.len().saturating_sub(keep.max(1));
                 self.steps.drain(..dropped);
                 self.position = self.steps.len();
@@ -247,7 +255,7 @@ mod tests {
     }
 
     fn apply(history: &mut History, kind: Kind, disks: Vec<Change>, keep: usize) {
-        history.flip = Some(Flip { kind, pending: true, disks });
+        history.flip = Some(Flip { kind, pending: true, time: 7, note: "PC".to_owned(), disks });
         history.settle(keep);
     }
 

@@ -42,6 +42,7 @@ pub struct CommitFile<R = Folder, C = FileStorage> {
     slots: TwoSlot<C>,
     root: R,
     keep: usize,
+    note: String,
 }
 
 impl CommitFile {
@@ -65,13 +66,20 @@ impl CommitFile {
 impl<R: Root, C: Storage> CommitFile<R, C> {
     /// A commit record on any storage.
     pub fn new(slots: TwoSlot<C>, root: R) -> Self {
-        CommitFile { slots, root, keep: 1 }
+        CommitFile { slots, root, keep: 1, note: String::new() }
     }
 
     /// How many merges stay undoable, at least one (the default). More keep more of the drive's room.
     #[must_use]
     pub fn keeping(mut self, merges: usize) -> Self {
         self.keep = merges.clamp(1, 64);
+        self
+    }
+
+    /// Words that go into the history with each merge, for instance the name of the PC. At most 256 characters.
+    #[must_use]
+    pub fn noting(mut self, note: &str) -> Self {
+        self.note = note.chars().take(256).collect();
         self
     }
 

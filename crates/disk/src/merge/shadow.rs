@@ -14,7 +14,7 @@ use crate::qcow2::be;
 use crate::qcow2::entry::{COPIED, Entry, Run};
 use crate::qcow2::header::{BLOCK, Header};
 use crate::qcow2::image::{Image, TableCache};
-use crate::storage::Storage;
+use crate::storage::{Storage, is_zero};
 
 /// What a merge did to one disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -227,7 +227,7 @@ impl<S: Storage, O: Storage> Pass<'_, '_, S, O> {
         if !changed {
             return Ok(None);
         }
-        if new.iter().all(|&byte| byte == 0) {
+        if is_zero(&new) {
             return Ok(Some(0));
         }
         let host = self.allocator.one()? << header.cluster_bits;
@@ -275,7 +275,7 @@ impl<S: Storage, O: Storage> Pass<'_, '_, S, O> {
                 self.overlay.read_run(from, run, part)?;
             }
         }
-        if self.upper.iter().all(|&byte| byte == 0) {
+        if is_zero(&self.upper) {
             return Ok(if empty { Fate::Same } else { Fate::Empty });
         }
         if through && !empty && !grown && self.upper == self.lower {

@@ -15,6 +15,10 @@ use crate::storage::{Access, Storage};
 pub struct HistoryStep {
     /// It is in effect; otherwise it was undone.
     pub applied: bool,
+    /// When it was made, in seconds since 1970.
+    pub time: u64,
+    /// What the caller noted.
+    pub note: String,
     /// The disks that changed together.
     pub disks: Vec<HistoryDisk>,
 }
@@ -44,6 +48,8 @@ pub fn history<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<Vec<His
         .enumerate()
         .map(|(at, step)| HistoryStep {
             applied: at < history.position,
+            time: step.time,
+            note: step.note.clone(),
             disks: step.disks.iter().map(describe).collect(),
         })
         .collect())

@@ -87,3 +87,9 @@ pub(crate) fn read_padded<S: Storage>(storage: &S, offset: u64, buf: &mut [u8]) 
     tail.fill(0);
     Ok(())
 }
+
+/// Whether all bytes are zero. Compares slices, which is fast in unoptimised builds as well.
+pub(crate) fn is_zero(bytes: &[u8]) -> bool {
+    const ZEROES: [u8; 4096] = [0; 4096];
+    bytes.chunks(ZEROES.len()).all(|chunk| *chunk == ZEROES[..chunk.len()])
+}
