@@ -64,9 +64,7 @@ impl Handle {
 /// # Errors
 /// The program can't be started.
 pub fn start(command: Command) -> io::Result<Box<dyn ChildWrapper>> {
-    let mut command = CommandWrap::from(command);
-    platform::wrap(&mut command);
-    command.spawn()
+    platform::start(command)
 }
 
 /// Variables of the environment that a program with a window needs; all others stay with us.
@@ -218,8 +216,8 @@ mod platform {
 
     use super::*;
 
-    pub fn wrap(command: &mut CommandWrap) {
-        command.wrap(ProcessGroup::leader());
+    pub fn start(command: Command) -> io::Result<Box<dyn ChildWrapper>> {
+        CommandWrap::from(command).wrap(ProcessGroup::leader()).spawn()
     }
 
     /// Clock ticks since the system's start (proc_pid_stat(5), field 22) and which start of the system that was. A
@@ -265,11 +263,27 @@ mod platform {
 mod platform {
     use super::*;
 
-    pub fn wrap(command: &mut CommandWrap) {
-        #[cfg(unix)]
-        command.wrap(process_wrap::std::ProcessGroup::leader());
-        #[cfg(windows)]
-        command.wrap(process_wrap::std::JobObject);
+    #[cfg(unix)]
+    pub fn start(command: Command) -> io::Result<Box<dyn ChildWrapper>> {
+        CommandWrap::from(command).wrap(process_wrap::std::ProcessGroup::leader()).spawn()
+    }
+
+    #[cfg(windows)]
+    pub fn start(mut command: Command) -> io::Result<Box<dyn ChildWrapper>> {
+        use std::os::windows::process::CommandExt as _;
+        /// CREATE_NEW_PROCESS_GROUP and CREATE_NO_WINDOW of `winbase.h`: no Ctrl-C of ours, no black window.
+        const APART: u32 = 0x0800_0200;
+        command.creation_flags(APART);
+        let mut child = CommandWrap::from(command).spawn()?;
+        let tied = match child.process_handle() {
+            Some(handle) => crate::host::windows::end_with_us(handle),
+            None => Err(io::ErrorKind::Unsupported.into()),
+        };
+        if let Err(error) = tied {
+            child.kill()?;
+            return Err(error);
+        }
+        Ok(child)
     }
 
     pub fn started(pid: u32) -> Option<String> {

@@ -8,9 +8,10 @@ use std::fs::File;
 use std::io;
 use std::os::windows::ffi::{OsStrExt, OsStringExt};
 use std::os::windows::fs::OpenOptionsExt;
-use std::os::windows::io::AsRawHandle;
+use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
 use std::path::{Path, PathBuf};
 use std::ptr::{null, null_mut};
+use std::sync::OnceLock;
 
 use windows_sys::Win32::Foundation::{GetLastError, NO_ERROR};
 use windows_sys::Win32::Storage::FileSystem::{
@@ -22,6 +23,10 @@ use windows_sys::Win32::System::IO::DeviceIoControl;
 use windows_sys::Win32::System::Ioctl::{
     IOCTL_STORAGE_QUERY_PROPERTY, PropertyStandardQuery, STORAGE_DEVICE_DESCRIPTOR, STORAGE_PROPERTY_QUERY,
     StorageDeviceProperty,
+};
+use windows_sys::Win32::System::JobObjects::{
+    AssignProcessToJobObject, CreateJobObjectW, JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE,
+    JOBOBJECT_EXTENDED_LIMIT_INFORMATION, JobObjectExtendedLimitInformation, SetInformationJobObject,
 };
 use windows_sys::Win32::System::Power::{ES_CONTINUOUS, ES_SYSTEM_REQUIRED, SetThreadExecutionState};
 
@@ -40,6 +45,43 @@ fn text(buffer: &[u16]) -> String {
 /// The system call's result as one of ours; 0 is failure.
 fn check(result: i32) -> io::Result<()> {
     if result == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Makes the process `child` end when this one does, however that ends: Windows closes the last handle of the job.
+pub(super) fn end_with_us(child: BorrowedHandle<'_>) -> io::Result<()> {
+    static JOB: OnceLock<OwnedHandle> = OnceLock::new();
+    let job = match JOB.get() {
+        Some(job) => job,
+        None => {
+            let job = job()?;
+            JOB.get_or_init(|| job)
+        }
+    };
+    // SAFETY: see the module.
+    check(unsafe { AssignProcessToJobObject(job.as_raw_handle(), child.as_raw_handle()) })
+}
+
+/// A job whose processes end with its last handle.
+fn job() -> io::Result<OwnedHandle> {
+    // SAFETY: takes nothing.
+    let job = unsafe { CreateJobObjectW(null(), null()) };
+    if job.is_null() {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it was just made and nobody else has it.
+    let job = unsafe { OwnedHandle::from_raw_handle(job) };
+    let mut limits = JOBOBJECT_EXTENDED_LIMIT_INFORMATION::default();
+    limits.BasicLimitInformation.LimitFlags = JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE;
+    // SAFETY: see the module.
+    check(unsafe {
+        SetInformationJobObject(
+            job.as_raw_handle(),
+            JobObjectExtendedLimitInformation,
+            (&raw const limits).cast(),
+            size_of_val(&limits) as u32,
+        )
+    })?;
+    Ok(job)
 }
 
 /// Bytes that a file takes on its disk.
