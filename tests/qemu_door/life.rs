@@ -6,9 +6,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pocketvm::hypervisor::qemu::TEMPLATE;
-use pocketvm::hypervisor::{Ending, GuestEvent, Hypervisor as _, Places, Verdicts, detect, open};
+use pocketvm::hypervisor::{
+    Ending, GuestEvent, Hypervisor as _, MachineDisk, Places, Verdicts, detect, open,
+};
 
-use crate::bench::{Bench, door, ending, nasty_folder, next, run, scratch_in, wait_for};
+use crate::bench::{Bench, door, ending, nasty_folder, next, run, scratch_in, text, wait_for};
 
 #[test]
 fn a_guest_that_powers_itself_off_ends_cleanly() {
@@ -18,6 +20,21 @@ fn a_guest_that_powers_itself_off_ends_cleanly() {
     assert_eq!(next(&running.events), GuestEvent::ShuttingDown { by_guest: true });
     assert_eq!(next(&running.events), GuestEvent::Ended(Ending::PoweredOff));
     assert_eq!(bench.serial(), "ready\r\n");
+}
+
+#[test]
+fn machines_with_several_disks_start_on_every_controller() {
+    for controller in ["ahci", "virtio", "ide"] {
+        let mut bench = Bench::new(b'P');
+        bench.machine.disks[0].controller = controller.into();
+        for name in ["user", "paging"] {
+            let overlay = bench.machine.scratch.join(name);
+            run("qemu-img", &["create", "-q", "-f", "qcow2", text(&overlay), "64M"]);
+            let (base, controller) = (None, controller.into());
+            bench.machine.disks.push(MachineDisk { name: name.into(), overlay, base, controller });
+        }
+        assert_eq!(ending(&bench.launch().events), Ending::PoweredOff, "{controller}");
+    }
 }
 
 #[test]

@@ -143,6 +143,12 @@ impl Hypervisor for Qemu {
 
 /// What would otherwise fail later and in worse words.
 fn check_machine(machine: &Machine) -> Result<()> {
+    // The ports of a PC: six SATA ones, or two IDE buses for two disks each.
+    let places = if machine.disks.first().is_some_and(|disk| disk.controller == "ide") { 4 } else { 6 };
+    if machine.disks.iter().filter(|disk| disk.controller != "virtio").count() > places {
+        let what = format!("a machine can have {places} disks on this controller at most");
+        return Err(Error::new(Kind::Drive, what).hint("use virtio for some of them"));
+    }
     if machine.firmware != "bios" {
         let what = format!(
             "QEMU is only known to start this machine with the firmware bios, not {}",
@@ -181,4 +187,69 @@ fn check_machine(machine: &Machine) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn door(displays: &[&str]) -> Qemu {
+        let offers =
+            Offers { displays: displays.iter().map(|name| (*name).to_owned()).collect(), sandbox: false };
+        let candidate = Candidate {
+            hypervisor: "qemu".into(),
+            version: None,
+            program: "/usr/bin/qemu".into(),
+            found_in: "path",
+            accelerators: Vec::new(),
+            rejected: None,
+        };
+        Qemu { candidate, offers: OnceLock::from(offers) }
+    }
+
+    fn machine(headless: bool) -> Machine {
+        Machine {
+            name: "x".into(),
+            uuid: uuid::Uuid::nil(),
+            mac: "52:54:00:00:00:01".into(),
+            memory_mib: 128,
+            cpus: 1,
+            accelerator: "tcg".into(),
+            firmware: "bios".into(),
+            headless,
+            disks: Vec::new(),
+            scratch: "/s".into(),
+            serial_log: "/s/serial.log".into(),
+            variables: std::collections::BTreeMap::new(),
+        }
+    }
+
+    #[test]
+    fn the_window_is_the_best_one_that_this_qemu_has() {
+        assert_eq!(door(&["none", "sdl", "gtk"]).display(&machine(false)).ok(), Some("gtk"));
+        assert_eq!(door(&["none", "sdl"]).display(&machine(false)).ok(), Some("sdl"));
+        assert_eq!(door(&[]).display(&machine(true)).ok(), Some("none"));
+        let error = door(&["none", "curses"]).display(&machine(false)).err();
+        assert!(error.and_then(|error| error.hint).is_some_and(|hint| hint.contains("qemu-system-gui")));
+    }
+
+    #[test]
+    fn a_window_can_not_be_closed_under_a_running_guest() {
+        let rendered = door(&["gtk"]).render(&machine(false), TEMPLATE).map(|rendered| rendered.args);
+        assert!(rendered.is_ok_and(|args| args.contains(&"type=gtk,window-close=off".to_owned())));
+    }
+
+    #[test]
+    fn a_machine_without_disks_renders_too() {
+        assert!(door(&[]).render(&machine(true), TEMPLATE).is_ok());
+    }
+
+    #[test]
+    fn a_rejected_candidate_has_no_door() {
+        let mut candidate = door(&[]).candidate;
+        let fix = Some("install it again".to_owned());
+        candidate.rejected = Some(crate::hypervisor::Rejection { reason: "broken".into(), fix: fix.clone() });
+        let error = Qemu::new(candidate).err();
+        assert_eq!(error.and_then(|error| error.hint), fix);
+    }
 }
