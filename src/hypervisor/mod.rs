@@ -79,6 +79,15 @@ pub fn adopt(scratch: &std::path::Path) -> Result<Option<Running>> {
     qemu::adopt(scratch)
 }
 
+/// How the guest that was started in `scratch` ended, also if no launcher was there to see it; none if none was started
+/// there or if it still runs.
+///
+/// # Errors
+/// Scratch can't be read.
+pub fn ending(scratch: &std::path::Path) -> Result<Option<Ending>> {
+    qemu::ending(scratch)
+}
+
 /// The door to `candidate`.
 ///
 /// # Errors

@@ -10,7 +10,7 @@ use pocketvm::hypervisor::{
     Ending, GuestEvent, Hypervisor as _, MachineDisk, Places, Verdicts, detect, open,
 };
 
-use crate::bench::{Bench, door, ending, nasty_folder, next, run, scratch_in, text, wait_for};
+use crate::bench::{Bench, SOON, door, ending, nasty_folder, next, run, scratch_in, text, wait_for};
 
 #[test]
 fn a_guest_that_powers_itself_off_ends_cleanly() {
@@ -169,6 +169,36 @@ fn a_guest_outlives_its_launcher_and_is_taken_over() {
     running.guest.shut_down().unwrap();
     assert_eq!(ending(&running.events), Ending::PoweredOff);
     assert!(door().adopt(&scratch).unwrap().is_none(), "nothing runs there any more");
+}
+
+#[test]
+fn the_end_of_a_guest_is_known_although_nobody_was_there() {
+    for (mode, ending) in [(b'P', Ending::PoweredOff), (b'X', Ending::Panicked)] {
+        let bench = Bench::new(mode);
+        let running = bench.launch();
+        let process = running.guest.process_id();
+        // Nobody listens any more, and the channel is closed.
+        drop(running);
+        wait_until_gone(process);
+        assert_eq!(pocketvm::hypervisor::ending(&bench.machine.scratch).unwrap(), Some(ending));
+    }
+    let bench = Bench::new(b'W');
+    assert_eq!(pocketvm::hypervisor::ending(&bench.machine.scratch).unwrap(), None, "none was started");
+    let running = bench.launch();
+    assert_eq!(pocketvm::hypervisor::ending(&bench.machine.scratch).unwrap(), None, "it runs");
+    run("kill", &["-9", &running.guest.process_id().to_string()]);
+    ending(&running.events);
+    let detail = "it ended without a word".to_owned();
+    let died = Some(Ending::HypervisorDied { detail });
+    assert_eq!(pocketvm::hypervisor::ending(&bench.machine.scratch).unwrap(), died);
+}
+
+fn wait_until_gone(process: u32) {
+    let start = Instant::now();
+    while Path::new(&format!("/proc/{process}")).exists() {
+        assert!(start.elapsed() < SOON, "process {process} does not end");
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 #[test]

@@ -32,7 +32,7 @@ pub fn channel_arguments() -> &'static [&'static str] {
     match channel::SIDE {
         Side::ListeningStdin => &[
             "-chardev",
-            "socket,id=pocketvm-qmp,fd=0,server=on,wait=off",
+            "socket,id=pocketvm-qmp,fd=0,server=on,wait=off,logfile=qmp.log",
             "-mon",
             "chardev=pocketvm-qmp,mode=control",
         ],

@@ -10,6 +10,7 @@ use crate::hypervisor::{Candidate, Capabilities, Hypervisor, Machine, Rendered, 
 use crate::{Error, Kind, Result};
 
 mod accelerator;
+mod aftermath;
 mod allowed;
 mod arguments;
 mod detect;
@@ -23,6 +24,7 @@ mod rules;
 mod running;
 mod template;
 
+pub use aftermath::ending;
 pub use detect::detect;
 pub use launch::adopt;
 

@@ -140,7 +140,7 @@ impl End {
 }
 
 /// Turns QMP's events into ours: a pure function of what came before.
-struct Reader {
+pub struct Reader {
     disks: BTreeSet<String>,
     /// Disk errors reported since the guest last ran: (disk, no space, read).
     failed: BTreeSet<(String, bool, bool)>,
@@ -149,11 +149,13 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(disks: BTreeSet<String>) -> Self {
+    /// For a guest with these disks.
+    pub fn new(disks: BTreeSet<String>) -> Self {
         Reader { disks, failed: BTreeSet::new(), shutdown: None, panicked: false }
     }
 
-    fn translate(&mut self, event: &QmpEvent) -> Option<GuestEvent> {
+    /// What `event` means to others, if anything.
+    pub fn translate(&mut self, event: &QmpEvent) -> Option<GuestEvent> {
         let data = &event.data;
         match event.name.as_str() {
             "RESUME" => {
@@ -199,7 +201,13 @@ impl Reader {
         })
     }
 
-    fn ending(&self, status: Option<ExitStatus>, forced: bool, last_words: impl Fn() -> String) -> Ending {
+    /// How it ended, after the last event: `status` if it is known, `forced` if we ended it.
+    pub fn ending(
+        &self,
+        status: Option<ExitStatus>,
+        forced: bool,
+        last_words: impl Fn() -> String,
+    ) -> Ending {
         // Without a status (an adopted process) its own announcement has to do.
         let in_order = status.is_none_or(|status| status.success());
         match self.shutdown.as_deref() {
