@@ -171,7 +171,7 @@ impl Judge<'_> {
             Outcome::Silent => (SILENT.into(), "close other programs that use hardware virtualisation"),
             Outcome::Crashed(words) => {
                 let words = words.as_deref().map(|words| format!(": {}", plain(words))).unwrap_or_default();
-                (format!("{CRASHED}{words}"), "update QEMU, or nothing: it is not needed")
+                (format!("{CRASHED}{words}"), "nothing needs to be done; a newer QEMU may be able to use it")
             }
         };
         let fix = (name != TCG).then(|| fix.to_owned());

@@ -39,7 +39,7 @@ pub fn refused(setting: &Setting, why: &str) -> Error {
         ),
     )
     .safe("nothing was started")
-    .hint("remove the setting from the template; docs list what may be in one")
+    .hint("remove the setting from the template, or delete the template to use the built-in one")
 }
 
 /// The error for something that must be there.
