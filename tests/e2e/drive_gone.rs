@@ -27,7 +27,7 @@ fn a_guest_goes_on_when_its_stick_returns_at_another_mount_point() {
 
     stick.pull();
     let text = launcher.notice("drive-gone");
-    assert!(text.contains("attach") || text.contains("plug"), "the notice should say what to do: {text}");
+    assert!(text.contains("Plug the same drive in again"), "the notice should say what to do: {text}");
     let second = bench.path().join("zweiter Anschluß");
     stick.attach(&second);
     launcher.notice("drive-back");

@@ -25,7 +25,6 @@ fn a_second_ctrl_c_ends_a_hanging_guest_whose_changes_are_not_merged_silently() 
     let bench = Bench::new();
     let drive = Drive::create(&bench.folder("drive"), &Options::new("marker written;hang"));
     let pc = Pc::new(&bench, "pc");
-    let before = drive.checksums();
     let mut launcher = pc.run(&drive);
     launcher.guest("hang");
     launcher.signal(Signal::INT);
@@ -33,12 +32,12 @@ fn a_second_ctrl_c_ends_a_hanging_guest_whose_changes_are_not_merged_silently() 
     launcher.guest("power-button");
     launcher.signal(Signal::INT);
     launcher.finish().expect(8);
-    assert_eq!(drive.checksums(), before);
+    drive.assert_untouched();
 
     // Nor by the next run: without a decision it stops.
     pc.run(&drive).finish().expect(6);
     pc.call(&["recover", drive.path.to_str().unwrap(), "--discard"]).expect(0);
-    assert_eq!(drive.checksums(), before);
+    drive.assert_untouched();
     drive.set(&Options::new("show"));
     assert_eq!(pc.session(&drive).markers("user"), [] as [&str; 0]);
 }
@@ -48,12 +47,11 @@ fn what_a_crashed_guest_wrote_is_merged_only_when_the_user_says_so() {
     let bench = Bench::new();
     let drive = Drive::create(&bench.folder("drive"), &Options::new("marker synced;crash"));
     let pc = Pc::new(&bench, "pc");
-    let before = drive.checksums();
     let finished = pc.run(&drive).finish();
     finished.expect(8);
     let error = finished.error();
     assert!(error.contains("recover"), "the error should say what to do next: {error}");
-    assert_eq!(drive.checksums(), before);
+    drive.assert_untouched();
 
     pc.call(&["recover", drive.path.to_str().unwrap(), "--merge"]).expect(0);
     image_check(&drive.base("user"));

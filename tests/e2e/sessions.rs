@@ -49,7 +49,6 @@ fn both_disks_are_kept_and_what_was_paged_out_is_not() {
 fn what_the_command_line_says_about_keeping_wins_over_the_manifest() {
     let bench = Bench::new();
     let mut options = Options::new("marker once;system-marker once");
-    options.controller = "nvme";
     let drive = Drive::create(&bench.folder("drive"), &options);
     let pc = Pc::new(&bench, "pc");
     pc.run_with(&drive, &["--accelerator", "tcg", "--keep", "system", "--discard", "user"])

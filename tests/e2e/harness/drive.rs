@@ -83,7 +83,15 @@ impl Drive {
         self.path.join("disks").join(disk).join("base.qcow2")
     }
 
-    /// Fingerprints of both bases, to tell that nothing changed.
+    /// Both bases must be sound and hold for the guest what they held when the drive was created.
+    pub fn assert_untouched(&self) {
+        for disk in ["system", "user"] {
+            super::image_check(&self.base(disk));
+            super::compare(&self.base(disk), &guest::images().join(format!("{disk}.qcow2")));
+        }
+    }
+
+    /// Fingerprints of both bases, to tell that not a byte was written.
     pub fn checksums(&self) -> [String; 2] {
         ["system", "user"].map(|disk| super::checksum(&self.base(disk)))
     }
