@@ -268,11 +268,6 @@ pub trait Hypervisor: Send + Sync {
     /// # Errors
     /// The program can't be started, or ends before it answers; the text holds what it said.
     fn launch(&self, machine: &Machine, rendered: &Rendered) -> Result<Running>;
-    /// Takes over a guest that still runs in `scratch` after its launcher died; `Ok(None)` if none does.
-    ///
-    /// # Errors
-    /// A guest runs there but can't be reached.
-    fn adopt(&self, scratch: &std::path::Path) -> Result<Option<Running>>;
 }
 
 /// A running guest: the levers and what they cause.

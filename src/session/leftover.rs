@@ -7,6 +7,7 @@ use crate::drive::Drive;
 use crate::drive::manifest::RelativePath;
 use crate::drive::{Phase, SessionRecord};
 use crate::host::{facts, scratch};
+use crate::hypervisor::{self, Ending};
 use crate::{Error, Kind, Result};
 use pocketvm_disk::GenerationId;
 use uuid::Uuid;
@@ -91,7 +92,11 @@ pub fn find(drive: &Drive, identity: Uuid, scratch: &scratch::Root) -> Result<Le
     })
 }
 
-fn here(drive: &Drive, folder: Folder, record: SessionRecord, known: bool) -> Result<Here> {
+fn here(drive: &Drive, folder: Folder, mut record: SessionRecord, known: bool) -> Result<Here> {
+    // A guest may have shut down after its launcher died.
+    if record.phase == Phase::Running && hypervisor::ending(folder.path())? == Some(Ending::PoweredOff) {
+        record.clean_shutdown = true;
+    }
     let standing = if record.phase == Phase::Wiping { Standing::Wiping } else { standing(drive, &record)? };
     Ok(Here { folder, record, standing, known })
 }

@@ -79,7 +79,7 @@ pub struct Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         if std::thread::panicking()
-            && let Ok(Some(left)) = door().adopt(&self.machine.scratch)
+            && let Ok(Some(left)) = pocketvm::hypervisor::adopt(&self.machine.scratch)
         {
             let _ = left.guest.force_off();
         }

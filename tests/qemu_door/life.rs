@@ -154,13 +154,13 @@ fn a_guest_outlives_its_launcher_and_is_taken_over() {
     let mut said = BufReader::new(launcher.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(said.any(|line| line == "Running"), "the guest was started");
     let scratch = scratch_in(folder.path());
-    let error = door().adopt(&scratch).err().expect("its launcher lives");
+    let error = pocketvm::hypervisor::adopt(&scratch).err().expect("its launcher lives");
     assert!(error.to_string().contains("can't be reached"), "{error}");
 
     launcher.kill().unwrap();
     launcher.wait().unwrap();
     assert_eq!(said.next(), None, "the guest does not hold what its launcher wrote to");
-    let running = door().adopt(&scratch).unwrap().expect("the guest still runs");
+    let running = pocketvm::hypervisor::adopt(&scratch).unwrap().expect("the guest still runs");
     assert_eq!(next(&running.events), GuestEvent::Running);
     running.guest.pause().unwrap();
     assert_eq!(next(&running.events), GuestEvent::Paused);
@@ -168,7 +168,7 @@ fn a_guest_outlives_its_launcher_and_is_taken_over() {
     assert_eq!(next(&running.events), GuestEvent::Running);
     running.guest.shut_down().unwrap();
     assert_eq!(ending(&running.events), Ending::PoweredOff);
-    assert!(door().adopt(&scratch).unwrap().is_none(), "nothing runs there any more");
+    assert!(pocketvm::hypervisor::adopt(&scratch).unwrap().is_none(), "nothing runs there any more");
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn a_record_that_names_another_process_leads_to_no_adoption() {
     );
     assert_ne!(mine, record);
     std::fs::write(&file, mine).unwrap();
-    assert!(door().adopt(&bench.machine.scratch).unwrap().is_none());
+    assert!(pocketvm::hypervisor::adopt(&bench.machine.scratch).unwrap().is_none());
     std::fs::write(&file, "{").unwrap();
-    assert!(door().adopt(&bench.machine.scratch).unwrap().is_none());
+    assert!(pocketvm::hypervisor::adopt(&bench.machine.scratch).unwrap().is_none());
 }

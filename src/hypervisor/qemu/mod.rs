@@ -3,7 +3,6 @@
 //! [`detect()`] finds it and proves its accelerators; [`Qemu`] renders a template into checked arguments, starts the guest,
 //! and speaks QMP with it.
 
-use std::path::Path;
 use std::sync::OnceLock;
 
 use crate::hypervisor::{Candidate, Capabilities, Hypervisor, Machine, Rendered, Running};
@@ -136,10 +135,6 @@ impl Hypervisor for Qemu {
 
     fn launch(&self, machine: &Machine, rendered: &Rendered) -> Result<Running> {
         launch::launch(machine, rendered)
-    }
-
-    fn adopt(&self, scratch: &Path) -> Result<Option<Running>> {
-        launch::adopt(scratch)
     }
 }
 
