@@ -94,7 +94,7 @@ machine: {name: 'Müllers Gerät ☂', uuid: 0F6F3A43-5d5e-4b7c-9f0e-3a1c5b2d7e1
 memory: {min: 512 MiB, max: 4GiB}\r
 cpus: {max: 2}\r
 disks:\r
-  - {name: system, file: disks/mit Leerzeichen/ディスク.qcow2, keep: yes, controller: nvme}\r
+  - {name: system, file: disks/mit Leerzeichen/ディスク.qcow2, keep: yes, controller: virtio}\r
 paging: {size: 2 GiB}\r
 scratch: {room: 20 GiB, plain: accepted}\r
 hypervisors: {qemu: {template: t/q.yaml, variables: {display: 'gtk,gl=on', cpu: 4}}}\r
@@ -108,7 +108,7 @@ hypervisors: {qemu: {template: t/q.yaml, variables: {display: 'gtk,gl=on', cpu: 
     assert_eq!((manifest.cpus.min, manifest.cpus.max), (1, 2));
     let system = manifest.disk("system").unwrap();
     assert_eq!(system.file.as_str(), "disks/mit Leerzeichen/ディスク.qcow2");
-    assert_eq!((system.keep, system.controller), (true, Controller::Nvme));
+    assert_eq!((system.keep, system.controller), (true, Controller::Virtio));
     assert_eq!(manifest.scratch.plain, Plain::Accepted);
     let variables = manifest.hypervisors.qemu.variables.as_map();
     assert_eq!(variables["display"], "gtk,gl=on");

@@ -149,8 +149,6 @@ pub enum Controller {
     Virtio,
     /// For systems older than AHCI.
     Ide,
-    /// For systems installed on NVMe.
-    Nvme,
 }
 
 impl Controller {
@@ -161,7 +159,6 @@ impl Controller {
             Controller::Ahci => "ahci",
             Controller::Virtio => "virtio",
             Controller::Ide => "ide",
-            Controller::Nvme => "nvme",
         }
     }
 }

@@ -173,7 +173,7 @@ pub struct MachineDisk {
     pub overlay: PathBuf,
     /// Its base, opened read-only; none for the paging disk.
     pub base: Option<Base>,
-    /// The controller the guest boots from: `ahci`, `virtio`, `ide`, `nvme`.
+    /// The controller the guest boots from: `ahci`, `virtio`, `ide`.
     pub controller: String,
 }
 
