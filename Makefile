@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test lint check-format clippy deny doc unit-tests advisories
+.PHONY: bench help setup build demo test lint check-format clippy deny doc unit-tests advisories
 
 # Build results live outside the clone, so that a fresh clone builds fast; the folder may vanish at any time.
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pocketvm/target
@@ -40,6 +40,10 @@ deny:
 advisories:
 	@if cargo deny --locked fetch db > /dev/null 2>&1; then cargo deny --locked check advisories; \
 	else echo "NOT RUN: security advisories: the RustSec database could not be fetched"; fi
+
+bench: ## the shadow merge against qemu-img commit, as ratios
+	@scripts/setup.sh build test
+	cargo bench --locked --bench merge
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
