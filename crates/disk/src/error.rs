@@ -103,6 +103,10 @@ pub enum Error {
     /// A flip was interrupted and not recovered yet.
     #[error("an earlier merge was interrupted and must be recovered first: {0}")]
     Unrecovered(String),
+    /// A flip failed on its way. Whether it happened is for [`recover`](crate::recover) to find out; no base is
+    /// between two generations afterwards.
+    #[error("the change of generations was interrupted: {0}")]
+    Interrupted(#[source] Box<Error>),
     /// There is no earlier or later generation to go to.
     #[error("there is no kept generation to go to: {0}")]
     NoHistory(String),
@@ -127,7 +131,7 @@ impl Error {
             Error::NotKept { .. } => {
                 Some("the drive may be failing: copy it, then try again with another one")
             }
-            Error::Unrecovered(_) => Some("run recovery"),
+            Error::Unrecovered(_) | Error::Interrupted(_) => Some("run recovery"),
             Error::BadRecord { .. } => Some("check the drive, then prepare its records again"),
             _ => None,
         }

@@ -16,7 +16,9 @@ use pocketvm_disk::qcow2::refcount::{Refcounts, get};
 use pocketvm_disk::record::TwoSlot;
 use pocketvm_disk::root::BasePath;
 use pocketvm_disk::storage::memory::{Event, MemoryDevice, MemoryStorage, write_into};
-use pocketvm_disk::{BaseState, CommitFile, GenerationId, Outcome, recover, redo, stamp, undo};
+use pocketvm_disk::{
+    BaseState, CommitFile, Error, GenerationId, Merged, Outcome, recover, redo, stamp, undo,
+};
 
 type Files = BTreeMap<String, Vec<u8>>;
 type Commit = CommitFile<MemoryDevice, MemoryStorage>;
@@ -75,6 +77,10 @@ impl Scene {
     }
 
     fn merge(&self, commit: &Commit) {
+        self.try_merge(commit).unwrap();
+    }
+
+    fn try_merge(&self, commit: &Commit) -> Result<Merged, Error> {
         let files = self.device.files();
         let disks = BASES.map(|base| OpenDisk {
             name: base.to_owned(),
@@ -83,7 +89,7 @@ impl Scene {
             expected: generation(&files, base),
             next: GenerationId::random(),
         });
-        merge_images(commit, disks.into(), &()).unwrap();
+        merge_images(commit, disks.into(), &())
     }
 }
 
@@ -378,6 +384,39 @@ fn i9_a_header_that_a_device_lost_after_its_flush_is_written_again() {
         assert_eq!(outcome, Outcome::Finished);
         assert_eq!(contents(&files), contents(&after));
     }
+}
+
+#[test]
+fn i4_a_device_that_fails_at_any_write_leaves_old_or_new_and_no_garbage() {
+    let mut scene = Scene::stamped(13);
+    scene.change();
+    let before = scene.device.files();
+    let old = contents(&before);
+    scene.merge(&open(&scene.device));
+    let new = contents(&scene.device.files());
+    let mut interrupted = 0;
+    for budget in 0.. {
+        let device = MemoryDevice::new(before.clone());
+        device.fail_after(budget);
+        scene.device = MemoryDevice::new(before.clone());
+        let result = scene.try_merge(&open(&device));
+        let files = device.files();
+        match result {
+            Ok(_) => break,
+            Err(Error::Interrupted(_)) => interrupted += 1,
+            Err(_) => {
+                assert_eq!(contents(&files), old, "write {budget}");
+                for base in BASES {
+                    assert_eq!(files[base].len(), before[base].len(), "write {budget}: garbage stays");
+                }
+            }
+        }
+        let (files, outcome, _) = recovered(files);
+        let found = contents(&files);
+        assert!(found == old || found == new, "write {budget}: {outcome:?}");
+    }
+    // The record, its flush, two headers, two flushes, the record, its flush.
+    assert_eq!(interrupted, 8);
 }
 
 #[test]

@@ -65,16 +65,15 @@ fn estimate_images<R: Root, C: Storage, O: Storage>(
 /// Calls `each` with every run of the overlay that does not come from its backing file.
 fn for_each_change<O: Storage>(overlay: &Image<O>, mut each: impl FnMut(u64, u64, Run)) -> Result<()> {
     let mut cache = TableCache::default();
-    let coverage = overlay.header().l2_coverage();
+    let header = overlay.header();
     let mut at = 0;
-    while let Some(start) = overlay.next_mapped(at) {
-        let end = (start - start % coverage + coverage).min(overlay.header().size);
-        overlay.runs(&mut cache, start, end, |from, to, run| {
+    while let Some(start) = overlay.next_present(&mut cache, at)? {
+        at = (start - start % header.cluster_size() + header.cluster_size()).min(header.size);
+        overlay.runs(&mut cache, start, at, |from, to, run| {
             if run != Run::Absent {
                 each(from, to, run);
             }
         })?;
-        at = end;
     }
     Ok(())
 }

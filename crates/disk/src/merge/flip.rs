@@ -95,6 +95,15 @@ pub(super) fn perform<R: Root, C: Storage>(
     // A clock before 1970 is no reason to keep a merge from its end.
     let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     history.flip = Some(Flip { kind, pending: true, time, note: commit.note.clone(), disks });
+    // From here on an error may come after the record has become durable.
+    finish(commit, history, files).map_err(|error| Error::Interrupted(Box::new(error)))
+}
+
+fn finish<R: Root, C: Storage>(
+    commit: &CommitFile<R, C>,
+    history: &mut History,
+    files: &[&R::File],
+) -> Result<()> {
     commit.save(history)?;
     for (change, file) in history.flip.iter().flat_map(|flip| &flip.disks).zip(files) {
         file.write_at(0, &change.to.header.0)?;

@@ -202,37 +202,49 @@ pub fn merge_images<R: Root, C: Storage, O: Storage>(
     ensure_distinct(&disks)?;
     let bases = disks.iter().map(|disk| open_base(commit, disk)).collect::<Result<Vec<_>>>()?;
 
-    let mut total = 0;
-    for disk in &disks {
-        total += estimate::changed_bytes(&disk.overlay)?;
-    }
-    let mut meter = Meter::new(progress, total);
-    let mut shadows = Vec::with_capacity(disks.len());
-    for (disk, base) in disks.iter().zip(&bases) {
-        shadows.push(shadow::write(base, &disk.overlay, &history.kept(&disk.base)?, disk.next, &mut meter)?);
-    }
-    for base in &bases {
-        base.storage().flush()?;
-        base.storage().forget_cache();
-    }
-    let mut changes = Vec::with_capacity(disks.len());
-    for ((disk, base), shadow) in disks.iter().zip(&bases).zip(&shadows) {
-        meter.check()?;
-        changes.push(verified_change(disk, base, shadow)?);
-    }
+    let changes = write_shadows(&history, &disks, &bases, progress).inspect_err(|_| {
+        for base in &bases {
+            // What was appended is garbage that takes room. Nothing refers to it, should this fail.
+            let _ = base.storage().set_len(base.file_len());
+        }
+    })?;
+    let (changes, amounts): (Vec<Change>, Vec<Amounts>) = changes.into_iter().unzip();
     let files: Vec<&R::File> = bases.iter().map(Image::storage).collect();
     flip::perform(commit, &mut history, Kind::Merge, changes, &files)?;
     let disks = disks
         .into_iter()
-        .zip(shadows)
-        .map(|(disk, shadow)| MergedDisk {
-            name: disk.name,
-            from: disk.expected,
-            to: disk.next,
-            amounts: shadow.amounts,
-        })
+        .zip(amounts)
+        .map(|(disk, amounts)| MergedDisk { name: disk.name, from: disk.expected, to: disk.next, amounts })
         .collect();
     Ok(Merged { disks })
+}
+
+/// Writes the new generations of all disks, durable and verified, beside the old ones.
+fn write_shadows<S: Storage, O: Storage>(
+    history: &History,
+    disks: &[OpenDisk<O>],
+    bases: &[Image<S>],
+    progress: &dyn Progress,
+) -> Result<Vec<(Change, Amounts)>> {
+    let mut total = 0;
+    for disk in disks {
+        total += estimate::changed_bytes(&disk.overlay)?;
+    }
+    let mut meter = Meter::new(progress, total);
+    let mut shadows = Vec::with_capacity(disks.len());
+    for (disk, base) in disks.iter().zip(bases) {
+        shadows.push(shadow::write(base, &disk.overlay, &history.kept(&disk.base)?, disk.next, &mut meter)?);
+    }
+    for base in bases {
+        base.storage().flush()?;
+        base.storage().forget_cache();
+    }
+    let mut changes = Vec::with_capacity(disks.len());
+    for ((disk, base), shadow) in disks.iter().zip(bases).zip(&shadows) {
+        meter.check()?;
+        changes.push((verified_change(disk, base, shadow)?, shadow.amounts));
+    }
+    Ok(changes)
 }
 
 fn ensure_distinct<O>(disks: &[OpenDisk<O>]) -> Result<()> {

@@ -124,7 +124,8 @@ pub fn write<S: Storage, O: Storage>(
     l1.resize(l1_entries as usize, 0);
     let mut changed = l1_entries != old.l1_entries;
     let mut at = 0;
-    while let Some(index) = pass.next_table(at)? {
+    while let Some(start) = pass.next_change(at)? {
+        let index = start / old.l2_coverage();
         if let Some(word) = pass.table(index, meter)? {
             l1[index as usize] = word;
             changed = true;
@@ -178,16 +179,15 @@ enum Fate {
 }
 
 impl<S: Storage, O: Storage> Pass<'_, '_, S, O> {
-    /// The next L2 table of the base, from guest byte `at` on, that the overlay may change.
-    fn next_table(&self, at: u64) -> Result<Option<u64>> {
-        let coverage = self.base.header().l2_coverage();
-        let mapped = self.overlay.next_mapped(at);
+    /// The next guest byte, from `at` on, where the overlay may change the base.
+    fn next_change(&mut self, at: u64) -> Result<Option<u64>> {
+        let present = self.overlay.next_present(&mut self.cache, at)?;
         // A base that grows must not show what lies behind its old end in its last cluster.
         let old_end = self.base.header().size;
-        let tail = (self.size > old_end && !old_end.is_multiple_of(self.base.header().cluster_size()))
-            .then_some(old_end)
-            .filter(|&end| end >= at);
-        Ok(mapped.into_iter().chain(tail).min().map(|at| at / coverage))
+        let tail = self.size > old_end
+            && !old_end.is_multiple_of(self.base.header().cluster_size())
+            && old_end >= at;
+        Ok(present.into_iter().chain(tail.then_some(old_end)).min())
     }
 
     /// Makes the new L2 table at `index`; returns its L1 entry if it differs from the old one.
@@ -196,11 +196,15 @@ impl<S: Storage, O: Storage> Pass<'_, '_, S, O> {
         let old = self.base.l2_table(index)?;
         let mut new = old.clone().unwrap_or_else(|| vec![0; header.cluster_size() as usize]);
         let mut changed = false;
-        for slot in 0..header.l2_entries() {
-            let start = index * header.l2_coverage() + slot * header.cluster_size();
-            if start >= self.size {
+        let table_start = index * header.l2_coverage();
+        let mut at = table_start;
+        while let Some(next) = self.next_change(at)? {
+            let slot = (next - table_start) / header.cluster_size();
+            if slot >= header.l2_entries() {
                 break;
             }
+            let start = table_start + slot * header.cluster_size();
+            at = start + header.cluster_size();
             let entry = Entry::parse(&new, slot, header).map_err(|what| self.base.damaged(what))?;
             let done = self.amounts.changed;
             let host = match self.fate(start, entry)? {

@@ -6,7 +6,7 @@ use super::header::{BLOCK, Header, Problem};
 use super::{be, compressed};
 use crate::error::{Error, Refusal, Result};
 use crate::generation::BaseState;
-use crate::storage::{Storage, read_padded};
+use crate::storage::{Storage, is_zero, read_padded};
 
 /// What an image is used for; decides what is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -183,17 +183,21 @@ impl<S: Storage> Image<S> {
     /// # Errors
     /// The tables are damaged.
     pub fn entry(&self, cache: &mut TableCache, cluster: u64) -> Result<Entry> {
-        let index = cluster / self.header.l2_entries();
-        if cache.l1_index != Some(index) {
-            cache.l1_index = None;
-            cache.table = self.l2_table(index)?;
-            cache.l1_index = Some(index);
-        }
+        self.load(cache, cluster / self.header.l2_entries())?;
         match &cache.table {
             None => Ok(Entry::Absent),
             Some(table) => Entry::parse(table, cluster % self.header.l2_entries(), &self.header)
                 .map_err(|what| self.damaged(what)),
         }
+    }
+
+    fn load(&self, cache: &mut TableCache, index: u64) -> Result<()> {
+        if cache.l1_index != Some(index) {
+            cache.l1_index = None;
+            cache.table = self.l2_table(index)?;
+            cache.l1_index = Some(index);
+        }
+        Ok(())
     }
 
     /// Splits the guest bytes `start..end` into runs of one kind; beyond the virtual end everything is absent.
@@ -266,12 +270,28 @@ impl<S: Storage> Image<S> {
         Ok(())
     }
 
-    /// The first guest byte at or after `start` whose L2 table exists; none if there is none.
-    pub fn next_mapped(&self, start: u64) -> Option<u64> {
-        let coverage = self.header.l2_coverage();
-        let first = start / coverage;
-        let index =
-            self.l1.iter().skip(first as usize).position(|&word| word & entry::OFFSET != 0)? as u64 + first;
-        Some(start.max(index * coverage)).filter(|&at| at < self.header.size)
+    /// The first guest byte at or after `start` whose cluster has an entry; none if there is none.
+    ///
+    /// # Errors
+    /// The tables are damaged.
+    pub fn next_present(&self, cache: &mut TableCache, start: u64) -> Result<Option<u64>> {
+        let (entries, size) = (self.header.l2_entries(), self.header.l2_entry_size());
+        let mut cluster = start >> self.header.cluster_bits;
+        loop {
+            let first = (cluster / entries) as usize;
+            let Some(skipped) = self.l1.iter().skip(first).position(|&word| word & entry::OFFSET != 0) else {
+                return Ok(None);
+            };
+            let index = (first + skipped) as u64;
+            cluster = cluster.max(index * entries);
+            self.load(cache, index)?;
+            let table = cache.table.as_deref().unwrap_or_default();
+            let rest = table.get((cluster % entries) as usize * size..).unwrap_or_default();
+            if let Some(slot) = rest.chunks_exact(size).position(|entry| !is_zero(entry)) {
+                let at = ((cluster + slot as u64) << self.header.cluster_bits).max(start);
+                return Ok(Some(at).filter(|&at| at < self.header.size));
+            }
+            cluster = (index + 1) * entries;
+        }
     }
 }

@@ -39,6 +39,8 @@ struct State {
     files: BTreeMap<String, Vec<u8>>,
     log: Vec<Event>,
     recording: bool,
+    /// How many more writes and flushes succeed; none means all.
+    budget: Option<u64>,
 }
 
 /// A device of files in memory.
@@ -48,7 +50,7 @@ pub struct MemoryDevice(Arc<Mutex<State>>);
 impl MemoryDevice {
     /// A device with these files, not recording.
     pub fn new(files: BTreeMap<String, Vec<u8>>) -> Self {
-        MemoryDevice(Arc::new(Mutex::new(State { files, log: Vec::new(), recording: false })))
+        MemoryDevice(Arc::new(Mutex::new(State { files, ..State::default() })))
     }
 
     /// Starts to record, with an empty log.
@@ -56,6 +58,11 @@ impl MemoryDevice {
         let mut state = self.state();
         state.recording = true;
         state.log.clear();
+    }
+
+    /// Lets the next `count` writes and flushes succeed, and none after them.
+    pub fn fail_after(&self, count: u64) {
+        self.state().budget = Some(count);
     }
 
     /// What happened since [`MemoryDevice::record`].
@@ -98,14 +105,22 @@ pub struct MemoryStorage {
 }
 
 impl MemoryStorage {
-    fn change(&self, change: impl FnOnce(&mut Vec<u8>), event: impl FnOnce(String) -> Event) {
+    fn change(
+        &self,
+        change: impl FnOnce(&mut Vec<u8>),
+        event: impl FnOnce(String) -> Event,
+    ) -> io::Result<()> {
         let mut state = self.device.state();
+        if let Some(budget) = &mut state.budget {
+            *budget = budget.checked_sub(1).ok_or(io::ErrorKind::StorageFull)?;
+        }
         if let Some(file) = state.files.get_mut(&self.name) {
             change(file);
         }
         if state.recording {
             state.log.push(event(self.name.clone()));
         }
+        Ok(())
     }
 }
 
@@ -144,13 +159,11 @@ impl Storage for MemoryStorage {
         self.change(
             |file| write_into(file, offset, data),
             |file| Event::Write { file, offset, data: data.to_vec() },
-        );
-        Ok(())
+        )
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.change(|_| {}, |file| Event::Flush { file });
-        Ok(())
+        self.change(|_| {}, |file| Event::Flush { file })
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -158,7 +171,14 @@ impl Storage for MemoryStorage {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.change(|file| file.resize(len as usize, 0), |file| Event::SetLen { file, len });
+        // Cutting needs no room: it succeeds on a full device.
+        let mut state = self.device.state();
+        if let Some(file) = state.files.get_mut(&self.name) {
+            file.resize(len as usize, 0);
+        }
+        if state.recording {
+            state.log.push(Event::SetLen { file: self.name.clone(), len });
+        }
         Ok(())
     }
 
