@@ -23,8 +23,8 @@ trap clean_up EXIT
 trap 'exit 130' INT TERM
 
 title() { printf '\n== %s\n' "$*"; }
-# The value of a key in a JSON line; the lines are ours and flat enough for that.
-field() { sed -n 's/.*"'"$1"'":"\{0,1\}\([^",}]*\).*/\1/p'; }
+# The value of a key in a JSON line, text or number; the lines are ours and flat enough for that.
+field() { sed -n -e 's/.*"'"$1"'":"\([^"]*\)".*/\1/p' -e 's/.*"'"$1"'":\([0-9.]*\)[,}].*/\1/p'; }
 
 title "Building the program and the guest"
 target=${CARGO_TARGET_DIR:-target}
@@ -90,7 +90,7 @@ session() { # session COMMAND-OF-THE-GUEST
         case $line in
             *'"event":"session"'*)
                 # The open file outlives its name, which is wiped with the session.
-                tail --lines=+1 --follow=descriptor --retry --pid=$launcher "$(field scratch <<< "$line")/serial.log" 2> /dev/null \
+                tail --lines=+1 --follow=descriptor --retry --sleep-interval=0.1 --pid=$launcher "$(field scratch <<< "$line")/serial.log" 2> /dev/null \
                     | sed -un 's/^POCKETVM-GUEST /  guest: /p' &
                 listener=$! ;;
             *'"event":"phase"'*'"state":"done"'*)

@@ -32,6 +32,7 @@ fn both_disks_are_kept_and_what_was_paged_out_is_not() {
     let drive = Drive::create(&bench.folder("drive"), &options);
     let pc = Pc::new(&bench, "pc");
     let first = pc.session(&drive);
+    assert!(first.guest("ready")[0].get("user").starts_with("/dev/vd"), "{}", first.report());
     let swapped: u64 = first.guest("swap")[0].get("used-kib").parse().unwrap();
     assert!(swapped > 1024, "the guest should have used the paging disk: {swapped} KiB");
     pc.assert_as_before();
@@ -65,12 +66,20 @@ fn what_the_command_line_says_about_keeping_wins_over_the_manifest() {
 #[test]
 fn a_guest_that_restarts_goes_on_in_the_same_session() {
     let bench = Bench::new();
-    let mut options = Options::new("marker before;reboot;marker after;show");
-    options.controller = "ide";
+    let options = Options::new("marker before;reboot;marker after;show");
     let drive = Drive::create(&bench.folder("drive"), &options);
     let finished = Pc::new(&bench, "pc").session(&drive);
     assert_eq!(finished.guest("ready").len(), 2);
     assert_eq!(finished.markers("user"), ["before", "after"]);
+}
+
+#[test]
+fn a_system_that_knows_only_ide_boots_from_ide() {
+    let bench = Bench::new();
+    let mut options = Options::new("marker one");
+    options.controller = "ide";
+    let drive = Drive::create(&bench.folder("drive"), &options);
+    assert_eq!(Pc::new(&bench, "pc").session(&drive).guest("marker").len(), 1);
 }
 
 #[test]
