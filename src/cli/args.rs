@@ -75,6 +75,12 @@ pub enum Command {
     /// Throw away what an earlier session left behind
     #[command(after_help = "Example:\n  pocketvm discard --yes /media/me/STICK")]
     Discard(DiscardArgs),
+    /// Go back to the state before the last save
+    Undo(DriveArgs),
+    /// Take the last undo back
+    Redo(DriveArgs),
+    /// Show the saves that can be undone or redone
+    History(DriveArgs),
     /// Show the hypervisor's configuration as a run would use it
     Render(RunArgs),
     /// Check the drive's health: manifest, state and disks

@@ -4,11 +4,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{CommandFactory, Parser};
+use serde::Serialize;
 
 use crate::host::relaunch::{self, OwnCopy};
 use crate::host::{self, signals::Signal};
 use crate::session::controls::Controls;
 use crate::session::event::{Answer, Event, Outcome, Question, View};
+use crate::session::history::{Direction, Save};
 use crate::session::supervision::Control;
 use crate::session::{self, Options, Wish};
 use crate::{Error, Kind, Result};
@@ -19,6 +21,12 @@ mod json;
 mod report;
 
 use args::{Cli, Command, Decision, DriveArgs, RecoverArgs, RunArgs};
+
+/// The answer of `history`.
+#[derive(Serialize)]
+struct Saves {
+    saves: Vec<Save>,
+}
 
 /// Does what the command line says; the exit code is documented in `--help`.
 pub fn main() -> ExitCode {
@@ -60,6 +68,13 @@ fn act(cli: &Cli, view: &Arc<dyn View>) -> Result<u8> {
             in_session(&options, view, |controls| {
                 session::recover(&options, Some(Wish::Discard), controls, &**view)
             })
+        }
+        Command::Undo(args) => travel(args, Direction::Undo, view),
+        Command::Redo(args) => travel(args, Direction::Redo, view),
+        Command::History(args) => {
+            let saves = Saves { saves: session::history::history(&drive_options(args))? };
+            report::answer(json, "history", &saves, report::history);
+            Ok(0)
         }
         Command::Plan(args) => {
             let plan = session::plan(&options(args), &**view)?;
@@ -132,9 +147,16 @@ fn in_session(
         Outcome::Saved => "Everything is saved. You can unplug the drive now",
         Outcome::Discarded => "The changes were discarded. You can unplug the drive now",
         Outcome::Clean => "The drive is clean. You can unplug it now",
+        Outcome::Undone => "The disks are as before the last save. You can unplug the drive now",
+        Outcome::Redone => "The disks are as after that save again. You can unplug the drive now",
     };
     view.show(&Event::Done { outcome, text: text.into() });
     Ok(0)
+}
+
+fn travel(args: &DriveArgs, direction: Direction, view: &Arc<dyn View>) -> Result<u8> {
+    let options = drive_options(args);
+    in_session(&options, view, |_| session::history::travel(&options, direction, &**view))
 }
 
 fn pass_signals_on(controls: &Arc<Controls>) -> Result<()> {

@@ -154,6 +154,20 @@ pub fn rendered(rendered: &Rendered) {
     page.print();
 }
 
+/// The saves that can be undone or redone.
+pub fn history(history: &super::Saves) {
+    let mut page = Page(String::new());
+    if history.saves.is_empty() {
+        page.line("No save can be undone.");
+    }
+    for save in &history.saves {
+        let time = save.time.map(|time| time.strftime("%Y-%m-%d %H:%M UTC").to_string()).unwrap_or_default();
+        let state = if save.in_effect { "in effect" } else { "undone" };
+        page.line(format!("{time}  {}  {}  {state}", save.host_name, save.disks.join(", ")));
+    }
+    page.print();
+}
+
 /// The health of a drive.
 pub fn health(health: &Health) {
     let mut page = Page(String::new());

@@ -211,6 +211,10 @@ pub enum Outcome {
     Discarded,
     /// Nothing was to be done.
     Clean,
+    /// The disks are as before the last save.
+    Undone,
+    /// The disks are as after the save that was undone.
+    Redone,
 }
 
 /// What a merge did to one disk.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 pub mod controls;
 pub mod event;
+pub mod history;
 pub mod plan;
 pub mod status;
 pub mod supervision;
