@@ -64,8 +64,12 @@ pub enum Command {
     /// Show what a run would do on this PC, without doing anything
     Plan(RunArgs),
     /// Show whether the drive is clean, in use, or waiting for a left-over session
+    #[command(after_help = "Examples:\n  pocketvm status\n  pocketvm status --json /media/me/STICK")]
     Status(DriveArgs),
     /// Show which hypervisors and accelerators this PC has, and why others are not used
+    #[command(
+        after_help = "Examples:\n  pocketvm detect\n  pocketvm detect --fresh             prove every accelerator again"
+    )]
     Detect(DetectArgs),
     /// Decide about what an earlier session left behind
     #[command(
@@ -76,21 +80,29 @@ pub enum Command {
     #[command(after_help = "Example:\n  pocketvm discard --yes /media/me/STICK")]
     Discard(DiscardArgs),
     /// Go back to the state before the last save
+    #[command(after_help = "Example:\n  pocketvm undo /media/me/STICK")]
     Undo(DriveArgs),
     /// Take the last undo back
+    #[command(after_help = "Example:\n  pocketvm redo /media/me/STICK")]
     Redo(DriveArgs),
     /// Show the saves that can be undone or redone
+    #[command(after_help = "Example:\n  pocketvm history --json")]
     History(DriveArgs),
     /// Show the hypervisor's configuration as a run would use it
     Render(RunArgs),
     /// Check the drive's health: manifest, state and disks
+    #[command(after_help = "Example:\n  pocketvm check /media/me/STICK")]
     Check(DriveArgs),
     /// Print a completion script for a shell
+    #[command(
+        after_help = "Example:\n  pocketvm completions bash > ~/.local/share/bash-completion/completions/pocketvm"
+    )]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
     /// Print the man page
+    #[command(after_help = "Example:\n  pocketvm man | man -l -")]
     Man,
 }
 

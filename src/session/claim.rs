@@ -68,11 +68,33 @@ impl Claim {
     /// Records the session on the drive.
     ///
     /// # Errors
-    /// [`Kind::Gone`] if the drive is; else it can't be written.
+    /// [`Kind::Gone`] if the drive is; [`Kind::Leftover`] if it tells of another session whose changes are at stake; else
+    /// it can't be written.
     pub fn record(&self, record: &SessionRecord) -> Result<()> {
-        self.drive
-            .write_session(record)
-            .map_err(|error| if self.is_there() { error } else { gone().because(error) })
+        let write = || {
+            if let Some(other) = self.other_at_stake(record.id)? {
+                let what = format!(
+                    "the drive was used on {} meanwhile, and that session is not saved yet",
+                    other.host_name
+                );
+                return Err(Error::new(Kind::Leftover, what)
+                    .safe("both sessions' changes are intact, each on its PC")
+                    .hint(
+                        "save that one first; or keep this one as files with: pocketvm recover --save-as DIR",
+                    ));
+            }
+            self.drive.write_session(record)
+        };
+        write().map_err(|error| if self.is_there() { error } else { gone().because(error) })
+    }
+
+    /// Another session than `id` that the drive tells of, if its changes are at stake: its record must stay.
+    ///
+    /// # Errors
+    /// The drive can't be read.
+    pub fn other_at_stake(&self, id: Uuid) -> Result<Option<SessionRecord>> {
+        let Some(other) = self.drive.read_session()?.filter(|other| other.id != id) else { return Ok(None) };
+        Ok(leftover::is_at_stake(&self.drive, &other)?.then_some(other))
     }
 
     /// The place of a disk's base on this PC.
@@ -104,9 +126,16 @@ impl Claim {
     /// # Errors
     /// The drive did not take it.
     pub fn release(self) -> Result<()> {
+        self.flush()
+    }
+
+    /// Everything written so far is on the drive.
+    ///
+    /// # Errors
+    /// The drive did not take it.
+    pub fn flush(&self) -> Result<()> {
         host::whole::flush_volume(self.drive.root()).map_err(|error| {
             Error::new(Kind::Gone, "the drive did not confirm that everything is written")
-                .safe("your changes are saved in its files as far as it told us")
                 .hint("unplug it with the system's own eject, then check it with: pocketvm check")
                 .because(error)
         })

@@ -116,8 +116,8 @@ fn merge_disks_as_one(
     }
     record.phase = Phase::Merging;
     record.updated = Timestamp::now();
-    folder.write(record)?;
     claim.record(record)?;
+    folder.note(record);
     let merged =
         pocketvm_disk::merge(&claim.commit, disks, &Reporter { controls, view, last: Instant::now().into() })
             .map_err(failed)?;
@@ -157,27 +157,35 @@ fn wipe(
     outcome: Outcome,
     view: &dyn View,
 ) -> Result<Outcome> {
-    let already = match outcome {
+    let told = |error: Error, safe: &str| {
+        let error = if error.safe.is_none() { error.safe(safe) } else { error };
+        if error.hint.is_none() { error.hint("try again with: pocketvm recover") } else { error }
+    };
+    let safe = match outcome {
         Outcome::Saved => "your changes are saved on the drive",
         _ => "the drive is as before the session",
     };
     stage(view, Step::Wipe, || {
+        // The overlays are the only other copy: they go only when the drive has confirmed that it holds everything.
+        claim.flush().map_err(|error| told(error, "the changes are still on this PC, too"))?;
         // From here on nothing may be merged from the folder again: it may be incomplete, or was discarded.
         record.phase = Phase::Wiping;
         record.updated = Timestamp::now();
-        folder.write(&record)?;
-        claim.drive.write_session(&record)?;
+        // The record of another PC's session stays whatever becomes of this one.
+        let is_ours = claim.other_at_stake(record.id)?.is_none();
+        if is_ours {
+            claim.drive.write_session(&record)?;
+        }
+        folder.note(&record);
         folder.wipe()?;
-        let last = LastSession {
-            id: record.id,
-            host_name: record.host_name.clone(),
-            ended: Timestamp::now(),
-            saved,
-        };
-        claim.drive.write_clean((outcome == Outcome::Saved).then_some(&last))?;
+        if is_ours {
+            let (id, host_name, ended) = (record.id, record.host_name.clone(), Timestamp::now());
+            let last = LastSession { id, host_name, ended, saved };
+            claim.drive.write_clean((outcome == Outcome::Saved).then_some(&last))?;
+        }
         claim.release()
     })
-    .map_err(|error: Error| error.safe(already).hint("clean up what is left with: pocketvm recover"))?;
+    .map_err(|error| told(error, safe))?;
     Ok(outcome)
 }
 

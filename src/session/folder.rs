@@ -75,6 +75,24 @@ impl Folder {
         self.session.write_record(record)
     }
 
+    /// Records the session on this PC if that is possible. What this tells is on the drive, too, or is found out again;
+    /// a full disk must not keep a session from its end.
+    pub fn note(&self, record: &SessionRecord) {
+        if let Err(error) = self.write(record) {
+            tracing::warn!(%error, "the session could not be recorded in its folder");
+        }
+    }
+
+    /// Removes the paging disk, which is never needed again after the guest has ended: on a full disk it makes room.
+    pub fn drop_paging(&self) {
+        let path = self.path().join(names::PAGING);
+        if path.exists()
+            && let Err(error) = fs_err::remove_file(path)
+        {
+            tracing::warn!(%error, "the paging disk could not be removed");
+        }
+    }
+
     /// Removes the folder and everything in it.
     ///
     /// # Errors

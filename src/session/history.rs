@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::Options;
 use super::claim::{Claim, disk_error};
 use super::event::{Outcome, View};
-use super::leftover::{self, Leftover};
+use super::leftover::Leftover;
 use crate::drive::{Drive, names};
 use crate::{Error, Kind, Result};
 
@@ -64,11 +64,11 @@ pub fn travel(options: &Options, direction: Direction, view: &dyn View) -> Resul
     let root = options.find_drive()?;
     let scratch = options.find_scratch(&root)?;
     let claim = Claim::new(&root, view)?;
-    let found = claim.leftover(&scratch)?;
-    if let Some(absence) = leftover::absence(&found) {
-        return Err(absence);
+    let Leftover { here, away } = claim.leftover(&scratch)?;
+    if let Some(away) = away {
+        return Err(away.error());
     }
-    if let Leftover::Here(here) = &found {
+    if let Some(here) = here {
         return Err(here.undecided());
     }
     let gone = match direction {

@@ -12,16 +12,29 @@ use crate::{Error, Kind, Result};
 use pocketvm_disk::GenerationId;
 use uuid::Uuid;
 
-/// What was left behind.
-pub enum Leftover {
-    /// Nothing.
-    None,
+/// What was left behind: at most one session of each kind; settle one, and look again.
+pub struct Leftover {
     /// A session whose folder is on this PC.
-    Here(Here),
-    /// The drive tells of a session of this PC, but its folder is not in the scratch folder.
-    Lost(SessionRecord),
-    /// A session on another PC.
-    Elsewhere(SessionRecord),
+    pub here: Option<Here>,
+    /// A session that the drive tells of, with changes that lie elsewhere.
+    pub away: Option<Away>,
+}
+
+/// A session whose changes are at stake and can't be reached from here.
+pub struct Away {
+    record: SessionRecord,
+    place: Place,
+}
+
+/// Where the changes of a session are that is not here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// On this PC, but not in the scratch folder that was looked into.
+    Lost,
+    /// On another PC.
+    OtherPc,
+    /// They belong to the drive that this one was copied from.
+    Original,
 }
 
 /// A left-over session whose folder is on this PC, locked for us.
@@ -32,8 +45,6 @@ pub struct Here {
     pub record: SessionRecord,
     /// How it stands to the drive.
     pub standing: Standing,
-    /// The drive knows of it; if not, it was given up, or the drive went on without it.
-    pub known: bool,
 }
 
 /// How a left-over session stands to the bases that are on the drive now.
@@ -57,52 +68,73 @@ pub enum Standing {
 /// # Errors
 /// The drive's record or a session's folder can't be read, or another launcher is at work in it.
 pub fn find(drive: &Drive, identity: Uuid, scratch: &scratch::Root) -> Result<Leftover> {
-    let recorded = drive.read_session()?;
+    let mut found = Leftover { here: None, away: None };
     let sessions = scratch.sessions()?;
-    if let Some(record) = &recorded
-        && let Some(session) = sessions.iter().find(|session| session.id() == record.id)
-    {
-        let folder = Folder::lock(session.clone())?;
-        // The folder's record is replaced as a whole; should it be damaged all the same, the drive's says enough.
-        let own = folder.read().unwrap_or_else(|error| {
-            tracing::warn!(%error, "the folder's record can't be read");
-            None
-        });
-        if own.as_ref().is_none_or(|own| own.drive == identity || own.drive == record.drive) {
-            // A launcher that died before it wrote the folder's record left only what the drive knows.
-            let mut own = own.unwrap_or_else(|| record.clone());
-            if record.phase == Phase::Wiping {
-                own.phase = Phase::Wiping;
-            }
-            return Ok(Leftover::Here(here(drive, folder, own, true)?));
+    if let Some(record) = drive.read_session()? {
+        found.here = known(drive, identity, &sessions, &record)?;
+        if found.here.is_none() && is_at_stake(drive, &record)? {
+            let place = match () {
+                () if record.drive != identity => Place::Original,
+                () if record.host_id == facts::host_id() => Place::Lost,
+                () => Place::OtherPc,
+            };
+            found.away = Some(Away { record, place });
         }
     }
+    if found.here.is_none() {
+        found.here = forgotten(drive, identity, sessions)?;
+    }
+    Ok(found)
+}
+
+/// The session that the drive tells of, if its folder is here.
+fn known(
+    drive: &Drive,
+    identity: Uuid,
+    sessions: &[scratch::Session],
+    record: &SessionRecord,
+) -> Result<Option<Here>> {
+    let Some(session) = sessions.iter().find(|session| session.id() == record.id && record.drive == identity)
+    else {
+        return Ok(None);
+    };
+    let folder = Folder::lock(session.clone())?;
+    // The folder's record is replaced as a whole; should it be damaged all the same, or should the launcher have died
+    // before it was written, the drive's says enough.
+    let own = folder.read().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the folder's record can't be read");
+        None
+    });
+    let mut own = own.unwrap_or_else(|| record.clone());
+    if record.phase == Phase::Wiping {
+        own.phase = Phase::Wiping;
+    }
+    here(drive, folder, own).map(Some)
+}
+
+/// A session of this drive that the drive does not tell of any more: it was given up, or the drive went on without it.
+fn forgotten(drive: &Drive, identity: Uuid, sessions: Vec<scratch::Session>) -> Result<Option<Here>> {
     for session in sessions {
         // A record that can't be read may be another drive's; it stands in nobody's way here.
         let own = session.read_record::<SessionRecord>().ok().flatten();
         if let Some(own) = own.filter(|own| own.drive == identity) {
-            return Ok(Leftover::Here(here(drive, Folder::lock(session)?, own, false)?));
+            return here(drive, Folder::lock(session)?, own).map(Some);
         }
     }
-    Ok(match recorded {
-        None => Leftover::None,
-        Some(record) if !is_at_stake(drive, &record)? => Leftover::None,
-        Some(record) if record.host_id == facts::host_id() => Leftover::Lost(record),
-        Some(record) => Leftover::Elsewhere(record),
-    })
+    Ok(None)
 }
 
-fn here(drive: &Drive, folder: Folder, mut record: SessionRecord, known: bool) -> Result<Here> {
+fn here(drive: &Drive, folder: Folder, mut record: SessionRecord) -> Result<Here> {
     // A guest may have shut down after its launcher died.
     if record.phase == Phase::Running && hypervisor::ending(folder.path())? == Some(Ending::PoweredOff) {
         record.clean_shutdown = true;
     }
     let standing = if record.phase == Phase::Wiping { Standing::Wiping } else { standing(drive, &record)? };
-    Ok(Here { folder, record, standing, known })
+    Ok(Here { folder, record, standing })
 }
 
 /// Whether a session that is not on this PC can hold changes that the drive lacks.
-fn is_at_stake(drive: &Drive, record: &SessionRecord) -> Result<bool> {
+pub fn is_at_stake(drive: &Drive, record: &SessionRecord) -> Result<bool> {
     Ok(match record.phase {
         Phase::Preparing | Phase::Wiping => false,
         Phase::Running | Phase::Stopped | Phase::Merging => {
@@ -207,30 +239,46 @@ impl Here {
     }
 }
 
-/// What is known of a session that is not on this PC, in a sentence.
-pub fn absence(leftover: &Leftover) -> Option<Error> {
-    let (record, what, hint) = match leftover {
-        Leftover::None | Leftover::Here(_) => return None,
-        Leftover::Elsewhere(record) => (
-            record,
-            format!("the PC {} holds changes since {} that are not on this drive", record.host_name, since(record)),
-            format!(
-                "plug the drive into {} and save them there; to start without them for good, add --abandon-session",
-                record.host_name
+impl Away {
+    /// What is known of it, what is safe, and what to do.
+    pub fn error(&self) -> Error {
+        let Away { record, place } = self;
+        let (host, when) = (&record.host_name, since(record));
+        let (what, hint) = match place {
+            Place::OtherPc => (
+                format!("the PC {host} holds changes since {when} that are not on this drive"),
+                format!("plug the drive into {host} and save them there"),
             ),
-        ),
-        Leftover::Lost(record) => (
-            record,
-            format!("a session of {} on this PC was not saved, and its folder is not where it should be", since(record)),
-            "point to its folder with --scratch; to start without its changes for good, add --abandon-session".into(),
-        ),
-    };
-    let told = record.scratch.clone();
-    Some(
-        Error::new(Kind::Leftover, format!("{what}: {told}"))
+            Place::Lost => (
+                format!(
+                    "a session of {when} on this PC was not saved, and its folder is not where it should be"
+                ),
+                "point to its folder with --scratch".to_owned(),
+            ),
+            Place::Original => (
+                format!("this drive is a copy of one whose session of {when} on {host} was not saved"),
+                "save it with the original drive".to_owned(),
+            ),
+        };
+        Error::new(Kind::Leftover, format!("{what}: {}", record.scratch))
             .safe("the drive is intact, as of the session before")
-            .hint(hint),
-    )
+            .hint(format!(
+                "{hint}; to go on without those changes for good, add --abandon-session to: pocketvm run"
+            ))
+    }
+
+    /// The error when changes here are to be merged although these are not saved yet: one would shut the other out.
+    pub fn shuts_out(&self) -> Error {
+        let host = &self.record.host_name;
+        Error::new(
+            Kind::Leftover,
+            format!("the drive was used on {host} since, and that session is not saved yet"),
+        )
+        .safe("both sessions' changes are intact, each on its PC")
+        .hint(format!(
+            "save that one first on {host}; or keep this one as files with: pocketvm recover --save-as DIR"
+        ))
+    }
 }
 
 /// When a session began, for people.

@@ -32,6 +32,7 @@ use detect::Remember;
 use event::{Answer, Event, Notice, Outcome, Question, Step, View};
 use leftover::Leftover;
 use plan::Plan;
+use settle::Front;
 use stage::stage;
 
 use crate::drive::{self, Drive, Identity};
@@ -130,7 +131,8 @@ pub fn run(options: &Options, controls: &Controls, view: &dyn View) -> Result<Ou
         Ok((keep_awake(view), running))
     })?;
     job.complete();
-    settle::run_and_conclude(claim, folder, record, running, options, controls, view)
+    let started = supervision::Supervision::launched();
+    settle::run_and_conclude(claim, folder, record, running, started, Front { options, controls, view })
 }
 
 /// Decides about everything that earlier sessions left behind, until the drive is free for a new one.
@@ -143,16 +145,19 @@ fn settle_leftovers(
 ) -> Result<Claim> {
     loop {
         let root = claim.drive.root().to_owned();
-        let found = claim.leftover(scratch)?;
-        if let Some(absence) = leftover::absence(&found) {
-            if !options.abandon_session {
-                return Err(absence);
+        let Leftover { here, away } = claim.leftover(scratch)?;
+        if let Some(away) = &away {
+            if options.abandon_session {
+                view.show(&Event::notice(Notice::Abandoned, format!("Given up as asked: {}", away.error())));
+                claim.drive.write_clean(None)?;
+                continue;
             }
-            view.show(&Event::notice(Notice::Abandoned, format!("Given up as asked: {absence}")));
-            claim.drive.write_clean(None)?;
-            return Ok(claim);
+            // What only needs cleaning up here is no reason to hide what is at stake elsewhere.
+            if here.as_ref().is_none_or(|here| !here.is_settled()) {
+                return Err(away.error());
+            }
         }
-        let Leftover::Here(here) = found else {
+        let Some(here) = here else {
             claim.drive.write_clean(None)?;
             return Ok(claim);
         };
@@ -167,7 +172,7 @@ fn settle_leftovers(
             Some(Answer::Discard) => Wish::Discard,
             _ => return Err(here.undecided()),
         };
-        settle::settle(claim, here, &wish, options, controls, view)?;
+        settle::settle(claim, here, &wish, Front { options, controls, view })?;
         claim = Claim::new(&root, view)?;
     }
 }

@@ -70,11 +70,7 @@ pub fn prepare(claim: &Claim, plan: &Plan, scratch: &scratch::Root, headless: bo
 
     let mut job = Job::new();
     let drive = claim.drive.clone();
-    job.step(
-        "record the session on the drive",
-        || claim.drive.write_session(&record),
-        move || drive.write_clean(None),
-    )?;
+    job.step("record the session on the drive", || claim.record(&record), move || drive.write_clean(None))?;
     let path = scratch.path().join(id.to_string());
     let folder = job.step(
         "make the session's folder",
@@ -101,7 +97,7 @@ pub fn prepare(claim: &Claim, plan: &Plan, scratch: &scratch::Root, headless: bo
     record.updated = Timestamp::now();
     folder.write(&record)?;
     // From here on the guest may write: the drive must know first, or another PC could start the old state unasked.
-    claim.drive.write_session(&record)?;
+    claim.record(&record)?;
     Ok(Prepared { folder, record, machine, job })
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::controls::Controls;
 use super::event::{Event, View};
-use super::supervision::{Action, Facts, Input, Supervision};
+use super::supervision::{Action, Facts, Input, Started};
 use super::watch::{Sought, Watch};
 use crate::drive::Drive;
 use crate::drive::manifest::RelativePath;
@@ -54,13 +54,19 @@ pub struct Ran {
 }
 
 /// Runs until the guest has ended.
-pub fn supervise(run: &Supervised<'_>, running: Running, controls: &Controls, view: &dyn View) -> Ran {
+pub fn supervise(
+    run: &Supervised<'_>,
+    running: Running,
+    started: Started,
+    controls: &Controls,
+    view: &dyn View,
+) -> Ran {
     let Running { guest, events } = running;
     let (inputs, incoming) = mpsc::channel();
     forward(events, inputs.clone());
     controls.attach(inputs.clone());
     let watch = Watch::start(run.root.clone(), run.sought.clone(), inputs);
-    let ran = until_ended(run, guest.as_ref(), &incoming, &watch, view);
+    let ran = until_ended(run, guest.as_ref(), started, &incoming, &watch, view);
     controls.detach();
     ran
 }
@@ -68,6 +74,7 @@ pub fn supervise(run: &Supervised<'_>, running: Running, controls: &Controls, vi
 fn until_ended(
     run: &Supervised<'_>,
     guest: &dyn Guest,
+    started: Started,
     incoming: &Receiver<Input>,
     watch: &Watch,
     view: &dyn View,
@@ -75,21 +82,9 @@ fn until_ended(
     let mut root = Some(run.root.clone());
     let mut returned = false;
     let start = Instant::now();
-    let mut supervision = Supervision::default();
+    let Started { mut supervision, actions: mut pending } = started;
     let mut next_tick = start;
     loop {
-        // The senders live in `watch` and `controls`, so an error can only mean that it is time for figures.
-        let input =
-            incoming.recv_timeout(next_tick.saturating_duration_since(Instant::now())).unwrap_or_else(|_| {
-                next_tick = Instant::now() + TICK;
-                Input::Tick(figures(run, watch, guest, start, view))
-            });
-        match &input {
-            Input::Guest(event) => view.show(&Event::Guest { guest: event.clone() }),
-            Input::DriveGone => root = None,
-            _ => {}
-        }
-        let mut pending = supervision.on(start.elapsed(), input);
         while !pending.is_empty() {
             let mut results = vec![];
             for action in pending {
@@ -122,6 +117,18 @@ fn until_ended(
             }
             pending = results.into_iter().flat_map(|input| supervision.on(start.elapsed(), input)).collect();
         }
+        // The senders live in `watch` and `controls`, so an error can only mean that it is time for figures.
+        let input =
+            incoming.recv_timeout(next_tick.saturating_duration_since(Instant::now())).unwrap_or_else(|_| {
+                next_tick = Instant::now() + TICK;
+                Input::Tick(figures(run, watch, guest, start, view))
+            });
+        match &input {
+            Input::Guest(event) => view.show(&Event::Guest { guest: event.clone() }),
+            Input::DriveGone => root = None,
+            _ => {}
+        }
+        pending = supervision.on(start.elapsed(), input);
     }
 }
 

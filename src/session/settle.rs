@@ -8,10 +8,10 @@ use super::claim::{Claim, gone};
 use super::controls::Controls;
 use super::event::{Answer, Event, Notice, Outcome, Question, Step, View};
 use super::folder::Folder;
-use super::leftover::{self, Here, Leftover, Standing};
+use super::leftover::{Here, Leftover, Standing};
 use super::run::{Supervised, SupervisedDisk, supervise};
 use super::stage::stage;
-use super::supervision::Control;
+use super::supervision::{Control, Started, Supervision};
 use super::watch::Sought;
 use super::{Options, conclude};
 use crate::drive::names;
@@ -30,6 +30,17 @@ pub enum Wish {
     SaveAs(PathBuf),
 }
 
+/// Those in front of a session: what they decided beforehand, what they wish while it runs, and where they see it.
+#[derive(Clone, Copy)]
+pub struct Front<'a> {
+    /// Decided beforehand.
+    pub options: &'a Options,
+    /// Wishes.
+    pub controls: &'a Controls,
+    /// What is seen.
+    pub view: &'a dyn View,
+}
+
 /// Decides about what an earlier session left behind; without a wish the view is asked.
 ///
 /// # Errors
@@ -43,21 +54,28 @@ pub fn recover(
     let root = options.find_drive()?;
     let scratch = options.find_scratch(&root)?;
     let claim = Claim::new(&root, view)?;
-    let found = claim.leftover(&scratch)?;
-    if let Some(absence) = leftover::absence(&found) {
-        if wish != Some(Wish::Discard) {
-            return Err(absence);
+    let Leftover { here, away } = claim.leftover(&scratch)?;
+    let here = match (here, away) {
+        (Some(here), Some(away)) if wish == Some(Wish::Merge) && !here.is_settled() => {
+            drop(here);
+            return Err(away.shuts_out());
         }
-        // The user gives up what is elsewhere; that PC will be told so when the drive comes back to it.
-        view.show(&Event::notice(Notice::Abandoned, format!("Given up as asked: {absence}")));
-        claim.drive.write_clean(None)?;
-        claim.release()?;
-        return Ok(Outcome::Discarded);
-    }
-    let Leftover::Here(here) = found else {
-        claim.drive.write_clean(None)?;
-        claim.release()?;
-        return Ok(Outcome::Clean);
+        (Some(here), _) => here,
+        (None, Some(away)) => {
+            if wish != Some(Wish::Discard) {
+                return Err(away.error());
+            }
+            // The user gives up what is elsewhere; that PC will be told so when the drive comes back to it.
+            view.show(&Event::notice(Notice::Abandoned, format!("Given up as asked: {}", away.error())));
+            claim.drive.write_clean(None)?;
+            claim.release()?;
+            return Ok(Outcome::Discarded);
+        }
+        (None, None) => {
+            claim.drive.write_clean(None)?;
+            claim.release()?;
+            return Ok(Outcome::Clean);
+        }
     };
     let wish = match wish {
         Some(wish) => wish,
@@ -68,41 +86,31 @@ pub fn recover(
             _ => return Err(here.undecided()),
         },
     };
-    settle(claim, here, &wish, options, controls, view)
+    settle(claim, here, &wish, Front { options, controls, view })
 }
 
 /// Does what was decided about a left-over session.
 ///
 /// # Errors
 /// It can't be done; the session stays recoverable.
-pub fn settle(
-    claim: Claim,
-    here: Here,
-    wish: &Wish,
-    options: &Options,
-    controls: &Controls,
-    view: &dyn View,
-) -> Result<Outcome> {
+pub fn settle(claim: Claim, here: Here, wish: &Wish, front: Front<'_>) -> Result<Outcome> {
     if let Some(running) = hypervisor::adopt(here.folder.path())? {
-        return settle_running(claim, here, running, wish, options, controls, view);
+        return settle_running(claim, here, running, wish, front);
     }
     match (wish, &here.standing) {
-        (_, Standing::Landed) => conclude::tidy(claim, here.folder, here.record, view),
-        (_, Standing::Wiping) => conclude::discard(claim, here.folder, here.record, view),
-        (Wish::Discard, _) => conclude::discard(claim, here.folder, here.record, view),
+        (_, Standing::Landed) => conclude::tidy(claim, here.folder, here.record, front.view),
+        (_, Standing::Wiping) => conclude::discard(claim, here.folder, here.record, front.view),
+        (Wish::Discard, _) => conclude::discard(claim, here.folder, here.record, front.view),
         (Wish::SaveAs(target), _) => {
             save_as(&here.folder, &here.record, target)?;
-            conclude::discard(claim, here.folder, here.record, view)
+            conclude::discard(claim, here.folder, here.record, front.view)
         }
         (Wish::Merge, Standing::Moved { .. }) => Err(here.undecided()),
         (Wish::Merge, Standing::Mergeable) if here.record.phase == Phase::Preparing => {
-            conclude::discard(claim, here.folder, here.record, view)
+            conclude::discard(claim, here.folder, here.record, front.view)
         }
         (Wish::Merge, Standing::Mergeable) => {
-            if !here.known {
-                refuse_if_newer_elsewhere(&claim)?;
-            }
-            conclude::merge(claim, here.folder, here.record, controls, view)
+            conclude::merge(claim, here.folder, here.record, front.controls, front.view)
         }
     }
 }
@@ -113,9 +121,7 @@ fn settle_running(
     here: Here,
     running: Running,
     wish: &Wish,
-    options: &Options,
-    controls: &Controls,
-    view: &dyn View,
+    front: Front<'_>,
 ) -> Result<Outcome> {
     let (text, control) = match wish {
         Wish::Discard => {
@@ -126,17 +132,25 @@ fn settle_running(
             Control::ShutDown,
         ),
     };
-    view.show(&Event::notice(Notice::Adopted, text));
-    controls.send(control);
+    front.view.show(&Event::notice(Notice::Adopted, text));
+    if *wish == Wish::Merge {
+        // Also makes the drive tell of a session that it had forgotten, by which it is recognised while the guest runs.
+        claim.record(&here.record)?;
+    }
+    front.controls.send(control);
     match wish {
-        Wish::Merge => run_and_conclude(claim, here.folder, here.record, running, options, controls, view),
+        Wish::Merge => {
+            let started = Supervision::adopted(claim.drive.root());
+            run_and_conclude(claim, here.folder, here.record, running, started, front)
+        }
         Wish::Discard | Wish::SaveAs(_) => {
-            let (claim, record, _) = run_guest(claim, &here.folder, here.record, running, controls, view)?;
+            let started = Supervision::adopted(claim.drive.root());
+            let (claim, record, _) = run_guest(claim, &here.folder, here.record, running, started, front)?;
             let claim = claim.ok_or_else(gone)?;
             if let Wish::SaveAs(target) = wish {
                 save_as(&here.folder, &record, target)?;
             }
-            conclude::discard(claim, here.folder, record, view)
+            conclude::discard(claim, here.folder, record, front.view)
         }
     }
 }
@@ -150,12 +164,11 @@ pub fn run_and_conclude(
     folder: Folder,
     record: SessionRecord,
     running: Running,
-    options: &Options,
-    controls: &Controls,
-    view: &dyn View,
+    started: Started,
+    front: Front<'_>,
 ) -> Result<Outcome> {
     let (claim, record, ran) =
-        stage(view, Step::Run, || run_guest(claim, &folder, record, running, controls, view))?;
+        stage(front.view, Step::Run, || run_guest(claim, &folder, record, running, started, front))?;
     if ran.interrupted {
         return Err(Error::new(Kind::Interrupted, "the session was ended by this PC")
             .safe("its changes are intact on this PC")
@@ -163,16 +176,16 @@ pub fn run_and_conclude(
     }
     let claim = claim.ok_or_else(gone)?;
     if ran.clean {
-        return conclude::merge(claim, folder, record, controls, view);
+        return conclude::merge(claim, folder, record, front.controls, front.view);
     }
     let text = format!(
         "{}. Its changes are intact on this PC, but may hold half-written files, as after a power cut",
         ran.how
     );
     let question = Question { text, answers: vec![Answer::Later, Answer::Merge, Answer::Discard] };
-    match options.on_unclean.or_else(|| view.ask(&question)) {
-        Some(Answer::Merge) => conclude::merge(claim, folder, record, controls, view),
-        Some(Answer::Discard) => conclude::discard(claim, folder, record, view),
+    match front.options.on_unclean.or_else(|| front.view.ask(&question)) {
+        Some(Answer::Merge) => conclude::merge(claim, folder, record, front.controls, front.view),
+        Some(Answer::Discard) => conclude::discard(claim, folder, record, front.view),
         _ => Err(Error::new(Kind::Unclean, ran.how)
             .safe("the drive is as before the session, and the changes are intact on this PC")
             .hint("save them with: pocketvm recover --merge, or throw them away with: pocketvm discard")),
@@ -192,10 +205,11 @@ fn run_guest(
     folder: &Folder,
     mut record: SessionRecord,
     running: Running,
-    controls: &Controls,
-    view: &dyn View,
+    started: Started,
+    front: Front<'_>,
 ) -> Result<(Option<Claim>, SessionRecord, End)> {
-    let ran = supervise(&supervised(&claim, folder, &record), running, controls, view);
+    let ran = supervise(&supervised(&claim, folder, &record), running, started, front.controls, front.view);
+    folder.drop_paging();
     let (clean, how) = match ran.ending {
         Ending::PoweredOff => (true, String::new()),
         Ending::Forced => (false, "the machine was forced off".to_owned()),
@@ -208,13 +222,13 @@ fn run_guest(
     for disk in &mut record.disks {
         disk.unsaved = folder.unsaved(&disk.name);
     }
-    folder.write(&record)?;
+    folder.note(&record);
     // The lock and the paths of a drive that was away are stale: claim it again where it is now.
     let claim = match ran.root {
         Some(root) if root == claim.drive.root() && !ran.returned => Some(claim),
         Some(root) => {
             drop(claim);
-            Some(Claim::new(&root, view)?)
+            Some(Claim::new(&root, front.view)?)
         }
         None => None,
     };
@@ -232,6 +246,7 @@ fn supervised<'a>(claim: &Claim, folder: &'a Folder, record: &SessionRecord) -> 
         root: claim.drive.root().to_owned(),
         sought: Sought {
             identity: claim.identity,
+            session: record.id,
             folder: folder_below_volume(claim.drive.root()),
             generations: disks
                 .clone()
@@ -257,22 +272,6 @@ fn folder_below_volume(root: &Path) -> PathBuf {
     volume
         .and_then(|volume| root.strip_prefix(&volume.mount_point).ok().map(Path::to_owned))
         .unwrap_or_default()
-}
-
-/// Another PC's unsaved session would become unmergeable by merging this one first.
-fn refuse_if_newer_elsewhere(claim: &Claim) -> Result<()> {
-    match claim.drive.read_session()? {
-        Some(record) => Err(Error::new(
-            Kind::Leftover,
-            format!("the drive was used on {} since, and that session is not saved yet", record.host_name),
-        )
-        .safe("both sessions' changes are intact, each on its PC")
-        .hint(format!(
-            "save that one first on {}; or keep this one as files with: pocketvm recover --save-as DIR",
-            record.host_name
-        ))),
-        None => Ok(()),
-    }
 }
 
 /// Copies the kept overlays into `target`. A file that is there already is not written over.

@@ -6,7 +6,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Options;
-use super::leftover::{self, Leftover};
+use super::leftover;
 use super::plan::Refusal;
 use crate::drive::LastSession;
 use crate::drive::{Drive, Identity};
@@ -79,10 +79,14 @@ fn state(drive: &Drive, scratch: &scratch::Root) -> Result<(State, String, Optio
         Err(error) if error.kind == Kind::Busy => return Ok(told(State::InUse, error)),
         Err(error) => return Err(error),
     };
-    Ok(match (&found, leftover::absence(&found)) {
-        (Leftover::Here(here), _) => told(State::LeftOver, here.undecided()),
-        (_, Some(absence)) => told(State::Elsewhere, absence),
-        (_, None) => (State::Clean, "The drive is clean. Everything is saved".into(), None),
+    Ok(match (found.here, found.away) {
+        (Some(here), Some(away)) => {
+            let (state, text, hint) = told(State::Elsewhere, away.error());
+            (state, format!("{text}. Besides: {}", here.explanation()), hint)
+        }
+        (Some(here), None) => told(State::LeftOver, here.undecided()),
+        (None, Some(away)) => told(State::Elsewhere, away.error()),
+        (None, None) => (State::Clean, "The drive is clean. Everything is saved".into(), None),
     })
 }
 

@@ -3,7 +3,7 @@
 //! No clock, no file and no hypervisor is touched here; `run` does what is decided here and feeds back what came of it.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::event::Notice;
@@ -15,6 +15,10 @@ const ROOM_TO_GO_ON: u64 = 32 << 20;
 /// How long a guest has to shut down when this PC is logging off or shutting down. Short of the 90 s after which
 /// systemd kills, and of what people wait for.
 const GRACE: Duration = Duration::from_secs(25);
+
+/// How long a guest has to shut down whose launcher had died: long enough for updates that a system installs at its end,
+/// but nobody may be there to force it.
+const ADOPTED_GRACE: Duration = Duration::from_secs(120);
 
 /// How often a disk error is retried while the drive is there, and at most how many times in a run.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
@@ -87,6 +91,7 @@ enum Cause {
     HostFull,
     DriveGone,
     DiskError,
+    Adopted,
 }
 
 /// The state of a supervised run.
@@ -102,9 +107,32 @@ pub struct Supervision {
     retry_at: Duration,
     retries: u32,
     drive_room_told: bool,
+    adopted: bool,
+}
+
+/// A supervision and what it begins with.
+#[derive(Debug)]
+pub struct Started {
+    /// The supervision.
+    pub supervision: Supervision,
+    /// To be done first.
+    pub actions: Vec<Action>,
 }
 
 impl Supervision {
+    /// Of a guest that was just launched.
+    pub fn launched() -> Started {
+        Started { supervision: Supervision::default(), actions: vec![] }
+    }
+
+    /// Of a guest whose launcher had died, with the drive at `root` now. It may be paused for a reason that nobody saw,
+    /// and the drive may have been elsewhere: its bases are opened again before it goes on.
+    pub fn adopted(root: &Path) -> Started {
+        let supervision =
+            Supervision { paused: [Cause::Adopted].into(), adopted: true, ..Supervision::default() };
+        Started { supervision, actions: vec![Action::Pause, Action::Reopen(root.to_owned())] }
+    }
+
     /// Whether the end was wished by the PC (log-off, SIGTERM) and not by a person.
     pub fn interrupted(&self) -> bool {
         self.interrupted
@@ -122,6 +150,9 @@ impl Supervision {
             Input::DriveChanged(why) => vec![Action::Tell(Notice::DriveChanged, why)],
             Input::Reopened(Ok(())) => {
                 self.paused.remove(&Cause::DiskError);
+                if self.paused.remove(&Cause::Adopted) {
+                    return self.resume_if_free();
+                }
                 self.go_on(Cause::DriveGone, Notice::DriveBack, "The drive is back. The guest goes on")
             }
             Input::Reopened(Err(why)) => vec![Action::Tell(
@@ -182,6 +213,9 @@ impl Supervision {
             Control::Interrupt if self.shutting_down => self.force(),
             Control::ShutDown | Control::Interrupt => {
                 self.shutting_down = true;
+                if self.adopted {
+                    self.deadline.get_or_insert(now + ADOPTED_GRACE);
+                }
                 let text = if self.paused.is_empty() {
                     "The guest is asked to shut down. Ctrl-C once more forces it off"
                 } else {
@@ -250,13 +284,16 @@ impl Supervision {
     fn go_on(&mut self, cause: Cause, notice: Notice, text: &str) -> Vec<Action> {
         self.paused.remove(&cause);
         let mut actions = vec![Action::Tell(notice, text.into())];
-        if self.paused.is_empty() {
-            actions.push(Action::Resume);
-            if self.shutting_down {
-                actions.push(Action::ShutDown);
-            }
-        }
+        actions.extend(self.resume_if_free());
         actions
+    }
+
+    fn resume_if_free(&self) -> Vec<Action> {
+        match (self.paused.is_empty(), self.shutting_down) {
+            (false, _) => vec![],
+            (true, false) => vec![Action::Resume],
+            (true, true) => vec![Action::Resume, Action::ShutDown],
+        }
     }
 
     fn force(&mut self) -> Vec<Action> {
@@ -371,6 +408,16 @@ mod tests {
         assert!(run.interrupted());
         assert_eq!(levers(run.on(at(20), tick(0))), []);
         assert_eq!(levers(run.on(at(36), tick(0))), [Action::ForceOff]);
+    }
+
+    #[test]
+    fn an_adopted_guest_gets_its_bases_again_goes_on_and_is_not_waited_for_without_end() {
+        let Started { supervision: mut run, actions } = Supervision::adopted(Path::new("/drive"));
+        assert_eq!(actions, [Action::Pause, Action::Reopen("/drive".into())]);
+        assert_eq!(run.on(at(0), Input::Reopened(Ok(()))), [Action::Resume]);
+        assert_eq!(levers(run.on(at(1), Input::Control(Control::ShutDown))), [Action::ShutDown]);
+        assert_eq!(levers(run.on(at(100), tick(0))), []);
+        assert_eq!(levers(run.on(at(122), tick(0))), [Action::ForceOff]);
     }
 
     #[test]

@@ -25,6 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 pub struct Sought {
     /// The drive's identity.
     pub identity: Uuid,
+    /// The session that it must tell of; another one means that it was used elsewhere meanwhile.
+    pub session: Uuid,
     /// Its folder below its volume; empty if it is the volume's root.
     pub folder: PathBuf,
     /// Per disk with a base: the base's path on the drive and its generation.
@@ -41,6 +43,11 @@ impl Sought {
         match Identity::peek(&drive) {
             Ok(Some(identity)) if identity == self.identity => {}
             Ok(_) => return Err("it is another drive".into()),
+            Err(error) => return Err(error.to_string()),
+        }
+        match drive.read_session() {
+            Ok(Some(record)) if record.id == self.session => {}
+            Ok(_) => return Err("it was used on another PC meanwhile".into()),
             Err(error) => return Err(error.to_string()),
         }
         for (file, generation) in &self.generations {
