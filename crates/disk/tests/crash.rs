@@ -15,6 +15,7 @@ use pocketvm_disk::qcow2::image::{Image, Role, TableCache};
 use pocketvm_disk::qcow2::refcount::{Refcounts, get};
 use pocketvm_disk::record::TwoSlot;
 use pocketvm_disk::root::BasePath;
+use pocketvm_disk::storage::Storage;
 use pocketvm_disk::storage::memory::{Event, MemoryDevice, MemoryStorage, write_into};
 use pocketvm_disk::{
     BaseState, CommitFile, Error, GenerationId, Merged, Outcome, recover, redo, stamp, undo,
@@ -272,7 +273,7 @@ fn i4_undo_and_redo_cut_anywhere_are_old_or_new() {
     });
 }
 
-/// The clusters that the refcounts of the base's current generation count as used.
+/// The clusters that the base's current generation uses: by its refcounts, and by its hash manifest.
 fn used(files: &Files, base: &str) -> (u64, Vec<bool>) {
     let image = image(files, base);
     let header: &Header = image.header();
@@ -282,6 +283,17 @@ fn used(files: &Files, base: &str) -> (u64, Vec<bool>) {
     for index in 0..blocks {
         let block = refcounts.block(index).unwrap();
         used.extend((0..header.refcounts_per_block()).map(|at| get(&block, at, header.refcount_order) != 0));
+    }
+    let root = image.extensions().hashes;
+    for entry in 0..root.map_or(0, |root| u64::from(root.chunks)) {
+        let table = root.unwrap().offset;
+        let mut offset = [0; 8];
+        image.storage().read_at(table + entry * 16, &mut offset).unwrap();
+        for at in [table + entry * 16, u64::from_be_bytes(offset)] {
+            let cluster = (at / header.cluster_size()) as usize;
+            used.resize(used.len().max(cluster + 1), false);
+            used[cluster] = true;
+        }
     }
     (header.cluster_size(), used)
 }

@@ -4,7 +4,10 @@
 
 use std::collections::VecDeque;
 
+use super::hashes;
+use super::history::Kept;
 use crate::error::{Error, Result};
+use crate::qcow2::extensions::HashRoot;
 use crate::qcow2::header::{Header, MAX_OFFSET};
 use crate::qcow2::refcount::{self, Refcounts};
 use crate::storage::Storage;
@@ -22,6 +25,8 @@ pub struct Allocator<'a, S> {
     limit: u64,
     /// Clusters of the file. What lies behind is free, whatever crafted refcounts say: nothing can be there.
     file_end: u64,
+    /// Clusters of hash manifests, sorted: no refcount counts them.
+    spared: Vec<u64>,
     /// The next cluster to look at.
     position: u64,
     /// The block that `occupied` describes.
@@ -33,15 +38,19 @@ pub struct Allocator<'a, S> {
 }
 
 impl<'a, S: Storage> Allocator<'a, S> {
-    /// Spares what the refcounts of any of `kept` use; `current` gives the geometry and is spared as well.
+    /// Spares what any of `kept` uses; `current` gives the geometry and is spared as well.
     ///
     /// # Errors
     /// A kept generation has another geometry, or its refcount table can't be read.
-    pub fn new(storage: &'a S, current: &Header, kept: &[Header]) -> Result<Self> {
+    pub fn new(storage: &'a S, current: &Header, hashes: Option<HashRoot>, kept: &[Kept]) -> Result<Self> {
         let image = storage.name().to_owned();
         let mut generations = vec![Refcounts::open(storage, current)?];
         let mut seen = vec![current.refcount_table_offset];
-        for header in kept {
+        let mut spared = Vec::new();
+        if let Some(root) = hashes {
+            spared = hashes::clusters(storage, current, &root)?;
+        }
+        for Kept { header, hashes } in kept {
             if (header.cluster_bits, header.refcount_order) != (current.cluster_bits, current.refcount_order)
             {
                 return Err(Error::Damaged {
@@ -54,6 +63,12 @@ impl<'a, S: Storage> Allocator<'a, S> {
                 seen.push(header.refcount_table_offset);
                 generations.push(Refcounts::open(storage, header)?);
             }
+            if let Some(root) = hashes {
+                // Chunks that did not change are shared: the list hardly grows.
+                spared.extend(hashes::clusters(storage, header, root)?);
+                spared.sort_unstable();
+                spared.dedup();
+            }
         }
         Ok(Allocator {
             generations,
@@ -61,6 +76,7 @@ impl<'a, S: Storage> Allocator<'a, S> {
             per_block: current.refcounts_per_block(),
             limit: MAX_OFFSET >> current.cluster_bits,
             file_end: storage.len()?.div_ceil(current.cluster_size()),
+            spared,
             // Cluster 0 is the header's, whatever the refcounts say.
             position: 1,
             loaded: None,
@@ -160,6 +176,11 @@ impl<'a, S: Storage> Allocator<'a, S> {
                 for (at, occupied) in self.occupied.iter_mut().enumerate() {
                     *occupied |= refcount::get(&block, at as u64, self.order) != 0;
                 }
+            }
+            let first = index * self.per_block;
+            let from = self.spared.partition_point(|&spared| spared < first);
+            for spared in self.spared[from..].iter().take_while(|&&spared| spared < first + self.per_block) {
+                self.occupied[(spared - first) as usize] = true;
             }
             self.loaded = Some(index);
         }

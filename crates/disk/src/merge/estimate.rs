@@ -3,10 +3,11 @@
 use serde::Serialize;
 
 use super::alloc::Allocator;
+use super::hashes;
+use super::history::Kept;
 use super::{CommitFile, MergeDisk, OpenDisk, open_overlays};
 use crate::error::Result;
 use crate::qcow2::entry::Run;
-use crate::qcow2::header::Header;
 use crate::qcow2::image::{Image, Role, TableCache};
 use crate::root::Root;
 use crate::storage::{Access, Storage};
@@ -85,7 +86,7 @@ pub(super) fn changed_bytes<O: Storage>(overlay: &Image<O>) -> Result<u64> {
     Ok(bytes)
 }
 
-fn growth<S: Storage, O: Storage>(base: &Image<S>, overlay: &Image<O>, kept: &[Header]) -> Result<u64> {
+fn growth<S: Storage, O: Storage>(base: &Image<S>, overlay: &Image<O>, kept: &[Kept]) -> Result<u64> {
     let header = base.header();
     let size = header.cluster_size();
     let coverage = header.l2_coverage();
@@ -102,17 +103,25 @@ fn growth<S: Storage, O: Storage>(base: &Image<S>, overlay: &Image<O>, kept: &[H
         next_table = next_table.max(end);
     })?;
     // One more of each for the cluster at the end of a base that grows.
-    let singles = data + tables + 2;
+    let mut singles = data + tables + 2;
+    let mut manifest = 0;
+    if let Some(chunks) = hashes::chunks(header, overlay.header().size) {
+        // An L2 table describes as many clusters as two chunks do.
+        singles += (tables * 3).min(chunks);
+        manifest = hashes::table_clusters(header, chunks);
+    }
     let file_clusters = base.file_len().div_ceil(size);
     let l1_entries =
         header.l1_entries_for(overlay.header().size).unwrap_or(header.l1_entries).max(header.l1_entries);
     let l1 = (u64::from(l1_entries) * 8).div_ceil(size);
     let mut blocks = 0;
     for _ in 0..3 {
-        blocks = (file_clusters + singles + l1 + blocks + 2).div_ceil(header.refcounts_per_block());
+        blocks =
+            (file_clusters + singles + l1 + manifest + blocks + 2).div_ceil(header.refcounts_per_block());
     }
     let table = (blocks * 8).div_ceil(size).max(u64::from(header.refcount_table_clusters));
-    let free = Allocator::new(base.storage(), header, kept)?.free_before(file_clusters)?;
-    // The two tables need room in one piece, which the free clusters may not have.
-    Ok(((singles + blocks).saturating_sub(free) + l1 + table) * size)
+    let free =
+        Allocator::new(base.storage(), header, base.extensions().hashes, kept)?.free_before(file_clusters)?;
+    // The tables need room in one piece, which the free clusters may not have.
+    Ok(((singles + blocks).saturating_sub(free) + l1 + table + manifest) * size)
 }

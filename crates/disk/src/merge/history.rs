@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::generation::GenerationId;
 use crate::merge::digest::TablesDigest;
+use crate::qcow2::extensions::{Extensions, HashRoot};
 use crate::qcow2::header::{Header, HeaderBlock};
 use crate::qcow2::image::explain;
 use crate::root::BasePath;
@@ -95,6 +96,15 @@ pub struct Flip {
     pub disks: Vec<Change>,
 }
 
+/// A generation whose clusters are spared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Names its tables.
+    pub header: Header,
+    /// Its hash manifest, whose clusters no refcount counts.
+    pub hashes: Option<HashRoot>,
+}
+
 impl Default for History {
     fn default() -> Self {
         History { version: VERSION, steps: Vec::new(), position: 0, flip: None }
@@ -155,11 +165,11 @@ impl History {
         serde_json::to_vec(self).map_err(|error| error.to_string())
     }
 
-    /// The headers of all generations of `base` that must stay readable.
+    /// All generations of `base` that must stay readable.
     ///
     /// # Errors
     /// A kept header block is not one that we could have written.
-    pub fn kept(&self, base: &BasePath) -> Result<Vec<Header>> {
+    pub fn kept(&self, base: &BasePath) -> Result<Vec<Kept>> {
         let mut blocks: Vec<&Point> = Vec::new();
         let changes = self.steps.iter().flat_map(|step| &step.disks);
         for change in changes.chain(self.flip.iter().flat_map(|flip| &flip.disks)) {
@@ -171,7 +181,15 @@ impl History {
                 }
             }
         }
-        blocks.into_iter().map(|point| point.fields(base)).collect()
+        blocks
+            .into_iter()
+            .map(|point| {
+                let header = point.fields(base)?;
+                // The header block of a base before its first stamp may be cut in the midst of an extension.
+                let extensions = point.header.0.get(header.length as usize..).map(Extensions::parse);
+                Ok(Kept { header, hashes: extensions.and_then(Result::ok).and_then(|found| found.hashes) })
+            })
+            .collect()
     }
 
     /// Makes sure that no flip is half done.

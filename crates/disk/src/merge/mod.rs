@@ -10,6 +10,7 @@ mod counts;
 mod digest;
 mod estimate;
 mod flip;
+mod hashes;
 mod history;
 mod shadow;
 mod stamp;

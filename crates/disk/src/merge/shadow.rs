@@ -7,6 +7,8 @@ use super::Progress;
 use super::alloc::Allocator;
 use super::counts;
 use super::digest::Digest;
+use super::hashes::{self, ClusterHash, Hashes, Output};
+use super::history::Kept;
 use super::writer::Writer;
 use crate::error::{Error, Result};
 use crate::generation::GenerationId;
@@ -77,14 +79,14 @@ impl<'a> Meter<'a> {
 
 /// Writes the generation `next` of `base`: its content with that of `overlay` on top.
 ///
-/// `kept` are the headers of all generations whose clusters must stay as they are, besides the current one.
+/// `kept` are the generations whose clusters must stay as they are, besides the current one.
 ///
 /// # Errors
 /// Nothing that fails here has changed any kept generation.
 pub fn write<S: Storage, O: Storage>(
     base: &Image<S>,
     overlay: &Image<O>,
-    kept: &[Header],
+    kept: &[Kept],
     next: GenerationId,
     meter: &mut Meter<'_>,
 ) -> Result<Shadow> {
@@ -102,7 +104,8 @@ pub fn write<S: Storage, O: Storage>(
         .ok_or_else(|| Error::Input(format!("a base with such small clusters can't have {size} bytes")))?
         .max(old.l1_entries);
     let mut writer = Writer::new(base.storage());
-    let mut allocator = Allocator::new(base.storage(), old, kept)?;
+    let mut extensions = base.extensions().clone();
+    let mut allocator = Allocator::new(base.storage(), old, extensions.hashes, kept)?;
     let mut digest = Digest::new();
     let mut header = old.clone();
     header.size = size;
@@ -112,8 +115,8 @@ pub fn write<S: Storage, O: Storage>(
         base,
         overlay,
         size,
-        writer: &mut writer,
-        allocator: &mut allocator,
+        out: Output { writer: &mut writer, allocator: &mut allocator },
+        hashes: Hashes::open(base.storage(), old, extensions.hashes, size)?,
         digest: &mut digest,
         amounts: Amounts::default(),
         cache: TableCache::default(),
@@ -133,6 +136,10 @@ pub fn write<S: Storage, O: Storage>(
         at = (index + 1) * old.l2_coverage();
     }
     let mut amounts = pass.amounts;
+    extensions.hashes = match pass.hashes {
+        Some(hashes) => hashes.finish(&mut pass.out)?,
+        None => None,
+    };
 
     if changed {
         let mut bytes = be::bytes(&l1);
@@ -146,7 +153,6 @@ pub fn write<S: Storage, O: Storage>(
     }
     writer.finish()?;
     amounts.written = writer.written();
-    let mut extensions = base.extensions().clone();
     extensions.generation = Some(next);
     let block = header
         .encode(&extensions)
@@ -159,8 +165,8 @@ struct Pass<'a, 'b, S, O> {
     base: &'a Image<S>,
     overlay: &'a Image<O>,
     size: u64,
-    writer: &'b mut Writer<'a, S>,
-    allocator: &'b mut Allocator<'a, S>,
+    out: Output<'b, 'a, S>,
+    hashes: Option<Hashes<'a, S>>,
     digest: &'b mut Digest,
     amounts: Amounts,
     cache: TableCache,
@@ -210,12 +216,13 @@ impl<S: Storage, O: Storage> Pass<'_, '_, S, O> {
             let host = match self.fate(start, entry)? {
                 Fate::Same => None,
                 Fate::Empty => {
+                    self.note(start, &ClusterHash::default())?;
                     self.amounts.freed += header.cluster_size();
                     Some(None)
                 }
                 Fate::New => {
-                    let host = self.allocator.one()? << header.cluster_bits;
-                    self.writer.put(host, &self.upper)?;
+                    let host = self.out.allocator.one()? << header.cluster_bits;
+                    self.out.writer.put(host, &self.upper)?;
                     Some(Some(host))
                 }
             };
@@ -234,10 +241,18 @@ impl<S: Storage, O: Storage> Pass<'_, '_, S, O> {
         if is_zero(&new) {
             return Ok(Some(0));
         }
-        let host = self.allocator.one()? << header.cluster_bits;
+        let host = self.out.allocator.one()? << header.cluster_bits;
         self.digest.add(&new);
-        self.writer.put(host, &new)?;
+        self.out.writer.put(host, &new)?;
         Ok(Some(host | COPIED))
+    }
+
+    /// Notes the hash of the base cluster at guest byte `start`.
+    fn note(&mut self, start: u64, hash: &ClusterHash) -> Result<()> {
+        match &mut self.hashes {
+            Some(hashes) => hashes.set(start >> self.base.header().cluster_bits, hash, &mut self.out),
+            None => Ok(()),
+        }
     }
 
     /// Decides on the base cluster that begins at guest byte `start`.
@@ -285,6 +300,14 @@ impl<S: Storage, O: Storage> Pass<'_, '_, S, O> {
         if through && !empty && !grown && self.upper == self.lower {
             self.amounts.skipped += header.cluster_size();
             return Ok(Fate::Same);
+        }
+        if let Some(hashes) = &mut self.hashes {
+            let (cluster, hash) = (start >> header.cluster_bits, hashes::hash(&self.upper));
+            if !empty && hashes.is(cluster, &hash, &mut self.out)? {
+                self.amounts.skipped += header.cluster_size();
+                return Ok(Fate::Same);
+            }
+            hashes.set(cluster, &hash, &mut self.out)?;
         }
         Ok(Fate::New)
     }

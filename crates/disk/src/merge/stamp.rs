@@ -46,6 +46,8 @@ pub fn stamp<R: Root, C: Storage>(commit: &CommitFile<R, C>, bases: &[&str]) -> 
         header.autoclear = AUTOCLEAR_FENCE;
         let mut extensions = image.extensions().clone();
         let from = extensions.generation.replace(generation);
+        // Another program may have changed any cluster, and used the manifest's own.
+        extensions.hashes = None;
         let block = header.encode(&extensions).map_err(refuse)?;
         // The tables stay, so there are none that only one side has.
         let tables = Digest::new().finish();

@@ -15,11 +15,43 @@ const DATA_FILE: u32 = 0x4441_5441;
 /// The type of our own extension: 16 bytes, the generation id.
 pub const GENERATION: u32 = 0x9d51_c4e7;
 
+/// The type of our other extension: 32 bytes, the root of the hash manifest.
+pub const HASHES: u32 = 0x9d51_c4e8;
+
+/// Where a hash manifest is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HashRoot {
+    /// Where its table is, in bytes.
+    pub offset: u64,
+    /// Entries of the table.
+    pub chunks: u32,
+    /// The first 16 bytes of the table's BLAKE3 hash.
+    pub digest: [u8; 16],
+}
+
+impl HashRoot {
+    fn parse(data: &[u8; 32]) -> Self {
+        let mut digest = [0; 16];
+        digest.copy_from_slice(&data[16..]);
+        HashRoot { offset: be::u64(data, 0), chunks: be::u32(data, 8), digest }
+    }
+
+    fn encode(&self) -> [u8; 32] {
+        let mut data = [0; 32];
+        be::put_u64(&mut data, 0, self.offset);
+        be::put_u32(&mut data, 8, self.chunks);
+        data[16..].copy_from_slice(&self.digest);
+        data
+    }
+}
+
 /// The extensions of one header.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Extensions {
     /// The generation that was stamped last.
     pub generation: Option<GenerationId>,
+    /// The hash manifest of that generation.
+    pub hashes: Option<HashRoot>,
     /// The format of the backing file, as text.
     pub backing_format: Option<String>,
     /// There are persistent bitmaps.
@@ -60,6 +92,12 @@ impl Extensions {
                     .map_err(|_| Problem::Damaged("its generation id has a wrong length".to_owned()))?;
                 self.generation = Some(GenerationId::from_bytes(id));
             }
+            HASHES => {
+                let data = data.try_into().map_err(|_| {
+                    Problem::Damaged("its hash manifest's root has a wrong length".to_owned())
+                })?;
+                self.hashes = Some(HashRoot::parse(data));
+            }
             BACKING_FORMAT => self.backing_format = Some(String::from_utf8_lossy(data).into_owned()),
             // Names of feature bits, for error messages of other programs only.
             FEATURE_NAMES => {}
@@ -82,6 +120,9 @@ impl Extensions {
         };
         if let Some(generation) = self.generation {
             put(GENERATION, &generation.to_bytes());
+        }
+        if let Some(root) = &self.hashes {
+            put(HASHES, &root.encode());
         }
         if let Some(format) = &self.backing_format {
             put(BACKING_FORMAT, format.as_bytes());
