@@ -2,26 +2,60 @@
 
 use std::os::unix::fs::PermissionsExt;
 
-use super::harness::{Bench, Drive, Options, Pc, find_program};
+use super::harness::{Bench, Drive, Finished, Options, Pc, find_program};
 
-#[test]
-fn a_crashing_accelerator_is_rejected_and_the_guest_runs_by_emulation() {
-    let bench = Bench::new();
-    let mut pc = Pc::new(&bench, "pc");
-    // A QEMU whose KVM aborts, as some CPU models make it do; everything else is the real one.
+/// A PC whose QEMU does `what` (shell commands) when it is to use KVM; everything else is the real one.
+fn pc_with_bad_kvm(bench: &Bench, what: &str) -> Pc {
+    let mut pc = Pc::new(bench, "pc");
     let programs = bench.folder("programs");
     let wrapper = programs.join("qemu-system-x86_64");
     let real = find_program("qemu-system-x86_64").unwrap();
-    let script =
-        format!("#!/bin/sh\ncase \"$*\" in *kvm*) kill -ABRT $$;; esac\nexec '{}' \"$@\"\n", real.display());
+    let asks = "-accel*help | *-version* | *-display*help";
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in {asks}) ;; *kvm*) {what} ;; esac\nexec '{}' \"$@\"\n",
+        real.display()
+    );
     std::fs::write(&wrapper, script).unwrap();
     std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755)).unwrap();
     pc.programs = Some(programs);
+    pc
+}
 
+/// What was found about KVM.
+fn kvm(finished: &Finished) -> serde_json::Value {
+    let candidates = finished.all("candidate");
+    let found = candidates.iter().find_map(|event| {
+        let accelerators = event["candidate"]["accelerators"].as_array()?;
+        accelerators.iter().find(|accelerator| accelerator["name"] == "kvm").cloned()
+    });
+    found.unwrap_or_else(|| panic!("nothing is said about KVM\n{}", finished.report()))
+}
+
+#[test]
+fn a_crashing_accelerator_is_rejected_remembered_and_the_guest_runs_by_emulation() {
+    let bench = Bench::new();
+    let pc = pc_with_bad_kvm(&bench, "kill -ABRT $$");
     let drive = Drive::create(&bench.folder("drive"), &Options::new("marker ran"));
     let finished = pc.run_with(&drive, &[]).finish();
     finished.expect(0);
     assert_eq!(finished.guest("marker").len(), 1);
-    let candidates = finished.all("candidate");
-    assert!(!candidates.is_empty(), "{}", finished.report());
+    assert_eq!(finished.all("plan")[0]["plan"]["hypervisor"]["accelerator"], "tcg");
+    let verdict = kvm(&finished);
+    assert!(verdict["rejected"]["reason"].is_string() && verdict["remembered"] == false, "{verdict}");
+
+    let verdict = kvm(&pc.call(&["detect", drive.path.to_str().unwrap()]));
+    assert!(verdict["rejected"]["reason"].is_string() && verdict["remembered"] == true, "{verdict}");
+}
+
+#[test]
+fn a_hanging_accelerator_is_given_up_within_seconds() {
+    let bench = Bench::new();
+    let pc = pc_with_bad_kvm(&bench, "exec sleep 600");
+    let drive = Drive::create(&bench.folder("drive"), &Options::new("poweroff"));
+    let start = std::time::Instant::now();
+    let finished = pc.call(&["detect", drive.path.to_str().unwrap()]);
+    finished.expect(0);
+    assert!(kvm(&finished)["rejected"]["reason"].is_string(), "{}", finished.report());
+    // Three seconds for the accelerator; the rest is the judging of emulation on a busy machine.
+    assert!(start.elapsed().as_secs() < 8, "it took {:?}", start.elapsed());
 }

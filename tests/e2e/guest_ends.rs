@@ -2,7 +2,7 @@
 
 use rustix::process::Signal;
 
-use super::harness::{Bench, Drive, Options, Pc, image_check};
+use super::harness::{Bench, Drive, Options, Pc};
 
 #[test]
 fn ctrl_c_presses_the_power_button_and_the_session_ends_well() {
@@ -53,8 +53,7 @@ fn what_a_crashed_guest_wrote_is_merged_only_when_the_user_says_so() {
     assert!(error.contains("recover"), "the error should say what to do next: {error}");
     drive.assert_untouched();
 
-    pc.call(&["recover", drive.path.to_str().unwrap(), "--merge"]).expect(0);
-    image_check(&drive.base("user"));
+    pc.recover(&drive);
     pc.assert_as_before();
     drive.set(&Options::new("show"));
     assert_eq!(pc.session(&drive).markers("user"), ["synced"]);
@@ -70,7 +69,7 @@ fn sigterm_leaves_a_session_that_can_be_recovered() {
     launcher.signal(Signal::TERM);
     launcher.finish().expect(12);
 
-    pc.call(&["recover", drive.path.to_str().unwrap(), "--merge"]).expect(0);
+    pc.recover(&drive);
     drive.set(&Options::new("show"));
     assert_eq!(pc.session(&drive).markers("user"), ["kept"]);
 }

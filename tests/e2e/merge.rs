@@ -71,11 +71,9 @@ fn a_cancelled_merge_leaves_the_old_state_and_a_session_that_can_be_recovered() 
     launcher.event("merge progress", |event| event["event"] == "merge-progress");
     launcher.signal(Signal::INT);
     launcher.finish().expect(9);
-    image_check(&drive.base("user"));
     compare(&drive.base("user"), &copy);
 
-    pc.call(&["recover", drive.path.to_str().unwrap(), "--merge"]).expect(0);
-    image_check(&drive.base("user"));
+    pc.recover(&drive);
     drive.set(&Options::new("show"));
     let next = pc.session(&drive);
     assert_eq!(next.markers("user"), ["kept"]);

@@ -99,3 +99,13 @@ fn a_folder_without_a_manifest_is_no_drive() {
     refused.expect(3);
     assert!(refused.error().contains(folder.to_str().unwrap()), "{}", refused.error());
 }
+
+#[test]
+fn a_damaged_base_is_refused_before_anything_starts() {
+    let bench = Bench::new();
+    let drive = Drive::create(&bench.folder("drive"), &Options::new("poweroff"));
+    let pc = Pc::new(&bench, "pc");
+    std::fs::write(drive.base("user"), b"QFI\xfb and then nothing that makes sense").unwrap();
+    pc.run(&drive).finish().expect(10);
+    pc.assert_as_before();
+}

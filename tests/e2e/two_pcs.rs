@@ -1,6 +1,8 @@
 //! One drive, two PCs: the changes of an abandoned session never land on newer work.
 
-use super::harness::{Bench, Drive, Options, Pc, image_check, wait_until_gone};
+use std::process::Command;
+
+use super::harness::{Bench, Drive, Options, Pc, image_check, must, wait_until_gone};
 
 #[test]
 fn changes_left_on_one_pc_are_refused_after_the_drive_was_used_on_another() {
@@ -25,8 +27,9 @@ fn changes_left_on_one_pc_are_refused_after_the_drive_was_used_on_another() {
     assert!(status.report().contains("office"), "{}", status.report());
     home.run_with(&drive, &["--accelerator", "tcg", "--abandon-session"]).finish().expect(0);
 
-    // Back on the first: what it holds belongs to an older state.
+    // Back on the first: what it holds belongs to an older state, and stands in the way until that is decided.
     let before = drive.checksums();
+    office.run(&drive).finish().expect(6);
     let refused = office.call(&["recover", path, "--merge"]);
     assert_ne!(refused.code, Some(0), "{}", refused.report());
     assert_eq!(drive.checksums(), before);
@@ -45,4 +48,29 @@ fn changes_left_on_one_pc_are_refused_after_the_drive_was_used_on_another() {
 
     drive.set(&Options::new("show"));
     assert_eq!(office.session(&drive).markers("user"), ["home"]);
+}
+
+#[test]
+fn a_copied_drive_is_a_drive_of_its_own_and_leaves_the_originals_session_alone() {
+    let bench = Bench::new();
+    let original = Drive::create(&bench.folder("original"), &Options::new("marker original"));
+    let pc = Pc::new(&bench, "pc");
+    let mut launcher = pc.run(&original);
+    launcher.phase("run", "done");
+    launcher.kill();
+
+    let copy = bench.path().join("copy");
+    must(Command::new("cp").arg("-r").args([&original.path, &copy]));
+    let copy = Drive::at(&copy);
+    copy.set(&Options::new("marker copy"));
+    let mut launcher = pc.run_with(&copy, &["--accelerator", "tcg", "--abandon-session"]);
+    launcher.notice("cloned");
+    launcher.finish().expect(0);
+
+    pc.recover(&original);
+    for (drive, marker) in [(&original, "original"), (&copy, "copy")] {
+        drive.set(&Options::new("show"));
+        assert_eq!(pc.session(drive).markers("user"), [marker]);
+    }
+    pc.assert_as_before();
 }

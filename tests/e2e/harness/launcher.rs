@@ -81,10 +81,19 @@ impl Pc {
         Launcher::start(self.command(&program(), &all)).finish()
     }
 
-    /// A whole session that must end well.
+    /// A whole session that must end well and leave sound bases.
     pub fn session(&self, drive: &Drive) -> Finished {
         let finished = self.run(drive).finish();
         finished.expect(0);
+        drive.assert_sound();
+        finished
+    }
+
+    /// Recovers what is left of a session on `drive` by saving it; that must end well and leave sound bases.
+    pub fn recover(&self, drive: &Drive) -> Finished {
+        let finished = self.call(&["recover", drive.path.to_str().unwrap(), "--merge"]);
+        finished.expect(0);
+        drive.assert_sound();
         finished
     }
 
