@@ -8,6 +8,9 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pocketvm/target
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
+ROUNDS ?= 30
+SEED ?=
+
 help: ## shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
@@ -24,6 +27,11 @@ demo: ## the main job: a drive with a real guest, run twice
 	@scripts/demo.sh
 
 test: setup lint unit-tests advisories ## passes every check and test, with real guests
+
+soak: ## sessions cut short at random moments: make soak ROUNDS=100 [SEED=…]
+	@scripts/setup.sh build test
+	@POCKETVM_SOAK_ROUNDS=$(ROUNDS) POCKETVM_SOAK_SEED=$(SEED) \
+		cargo test --locked --test e2e -- --ignored --nocapture nothing_that_was_saved
 
 lint: check-format clippy deny doc ## format, clippy, dependencies, documentation
 

@@ -126,3 +126,24 @@ fn a_stick_pulled_while_the_changes_are_saved_holds_the_old_state_and_takes_them
         (vec!["kept".to_owned()], vec!["kept".to_owned()])
     );
 }
+
+#[test]
+fn a_stick_that_was_away_for_a_moment_only_is_taken_up_again() {
+    let bench = Bench::new();
+    let pc = Pc::new(&bench, "pc");
+    let mut stick = Stick::exfat(&bench, 600);
+    let mount = bench.path().join("stick");
+    let mut launcher = reading_guest(&pc, &mut stick, &mount);
+
+    // A bad plug: the stick is gone and back at the same place before the launcher looks the next time.
+    launcher.signal(Signal::STOP);
+    stick.pull();
+    stick.attach(&mount);
+    launcher.signal(Signal::CONT);
+    launcher.notice("drive-back");
+    launcher.guest("read");
+    launcher.guest("read");
+    launcher.signal(Signal::INT);
+    launcher.finish().expect(0);
+    pc.assert_as_before();
+}

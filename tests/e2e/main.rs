@@ -16,5 +16,6 @@ mod merge;
 mod refusals;
 mod room;
 mod sessions;
+mod soak;
 mod two_pcs;
 mod views;

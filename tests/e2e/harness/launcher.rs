@@ -236,6 +236,13 @@ impl Launcher {
         kill_process(Pid::from_raw(id).unwrap(), signal).unwrap();
     }
 
+    /// Sends a signal, unless the program has ended meanwhile.
+    pub fn try_signal(&mut self, signal: Signal) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            self.signal(signal);
+        }
+    }
+
     /// kill -9, and waits until it is gone.
     pub fn kill(mut self) -> Finished {
         self.child.kill().unwrap();

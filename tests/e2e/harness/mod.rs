@@ -14,5 +14,5 @@ pub use drive::{Drive, Options};
 pub use guest::Line;
 pub use launcher::{Finished, Launcher, Pc, program};
 pub use oracle::{checksum, compare, image_check};
-pub use processes::{kill_hypervisor, wait_until_gone};
+pub use processes::{kill_hypervisor, running, wait_until_gone};
 pub use stick::{Stick, small_disk};

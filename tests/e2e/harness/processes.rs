@@ -31,6 +31,11 @@ pub fn kill_all_of(folder: &Path) {
     }
 }
 
+/// Whether a process called `program` has `folder` in its command line.
+pub fn running(folder: &Path, program: &str) -> bool {
+    !of(folder, program).is_empty()
+}
+
 /// Kills the hypervisor of the one session under `folder` as the kernel's out-of-memory killer would.
 pub fn kill_hypervisor(folder: &Path) {
     let found = of(folder, "qemu-system");
