@@ -1,26 +1,32 @@
 //! The view for people: events as lines on standard error, live figures as one line that stays.
 
 use std::io::{BufRead, IsTerminal, Write};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::Duration;
 
 use indicatif::{HumanBytes, HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::host::env;
 use crate::hypervisor::GuestEvent;
+use crate::session::controls::Controls;
 use crate::session::event::{Answer, Event, Notice, Question, Step, StepState, View};
+
+/// How soon a question notices a signal.
+const SIGNAL_TICK: Duration = Duration::from_millis(100);
 
 /// Writes for people.
 pub struct Human {
     quiet: bool,
     colour: bool,
+    controls: Arc<Controls>,
     line: Mutex<Option<ProgressBar>>,
 }
 
 impl Human {
     /// A view on standard error; `quiet` leaves only warnings, questions and errors.
-    pub fn new(quiet: bool) -> Human {
+    pub fn new(quiet: bool, controls: Arc<Controls>) -> Human {
         let colour = std::io::stderr().is_terminal() && env::value(env::NO_COLOR).is_none();
-        Human { quiet, colour, line: Mutex::new(None) }
+        Human { quiet, colour, controls, line: Mutex::new(None) }
     }
 
     fn say(&self, text: &str) {
@@ -33,6 +39,24 @@ impl Human {
 
     fn mark(&self, mark: &str, code: &str) -> String {
         if self.colour { format!("\x1b[{code}m{mark}\x1b[0m") } else { mark.to_owned() }
+    }
+
+    /// A line from the keyboard; none when there is no more, or when Ctrl-C or a signal came instead.
+    fn read_line(&self) -> Option<String> {
+        let (sender, line) = mpsc::channel();
+        // Reading can't be interrupted; a thread that waits in vain holds nothing, and ends with the process.
+        std::thread::spawn(move || {
+            let mut reply = String::new();
+            let read = std::io::stdin().lock().read_line(&mut reply);
+            let _ = sender.send(read.is_ok_and(|count| count > 0).then_some(reply));
+        });
+        loop {
+            match line.recv_timeout(SIGNAL_TICK) {
+                Ok(reply) => return reply,
+                Err(_) if self.controls.is_stopping() => return None,
+                Err(_) => {}
+            }
+        }
     }
 
     fn live(&self, style: &str, length: Option<u64>, update: impl FnOnce(&ProgressBar)) {
@@ -103,7 +127,7 @@ impl View for Human {
                     unsaved.iter().map(|(disk, bytes)| format!("{disk} {}", HumanBytes(*bytes))).collect();
                 let text = format!(
                     "{}  memory {}  unsaved on this PC: {}  room {}",
-                    HumanDuration(std::time::Duration::from_secs(*seconds)),
+                    HumanDuration(Duration::from_secs(*seconds)),
                     HumanBytes(*memory),
                     unsaved.join(", "),
                     HumanBytes(*room)
@@ -170,10 +194,7 @@ impl View for Human {
         loop {
             let words: Vec<&str> = question.answers.iter().map(|answer| word(*answer)).collect();
             let _ = write!(std::io::stderr().lock(), "{}? ", words.join(" / "));
-            let mut reply = String::new();
-            if std::io::stdin().lock().read_line(&mut reply).ok()? == 0 {
-                return None;
-            }
+            let reply = self.read_line()?;
             let reply = reply.trim().to_lowercase();
             let chosen = question.answers.iter().find(|answer| !reply.is_empty() && word(**answer) == reply);
             if let Some(answer) = chosen {

@@ -1,5 +1,6 @@
 //! The command line: a view of the session. It parses, shows and asks; no step lives here.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -32,9 +33,13 @@ struct Saves {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     init_log();
-    let view: Arc<dyn View> =
-        if cli.output.json { Arc::new(json::Json) } else { Arc::new(human::Human::new(cli.output.quiet)) };
-    match act(&cli, &view) {
+    let controls = Arc::new(Controls::new());
+    let view: Arc<dyn View> = if cli.output.json {
+        Arc::new(json::Json)
+    } else {
+        Arc::new(human::Human::new(cli.output.quiet, controls.clone()))
+    };
+    match act(&cli, &view, &controls) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             view.show(&Event::error(&error));
@@ -51,26 +56,28 @@ fn init_log() {
     }
 }
 
-fn act(cli: &Cli, view: &Arc<dyn View>) -> Result<u8> {
+fn act(cli: &Cli, view: &Arc<dyn View>, controls: &Arc<Controls>) -> Result<u8> {
     let json = cli.output.json;
     match &cli.command {
         Command::Run(args) => {
             let options = options(args);
-            in_session(&options, view, |controls| session::run(&options, controls, &**view))
+            in_session(&options, view, controls, |controls| session::run(&options, controls, &**view))
         }
         Command::Recover(args) => {
             let (options, wish) = (drive_options(&args.drive), wish(args));
-            in_session(&options, view, |controls| session::recover(&options, wish, controls, &**view))
+            in_session(&options, view, controls, |controls| {
+                session::recover(&options, wish, controls, &**view)
+            })
         }
         Command::Discard(args) => {
             let options = drive_options(&args.drive);
             confirm_discard(args.yes, &options, &**view)?;
-            in_session(&options, view, |controls| {
+            in_session(&options, view, controls, |controls| {
                 session::recover(&options, Some(Wish::Discard), controls, &**view)
             })
         }
-        Command::Undo(args) => travel(args, Direction::Undo, view),
-        Command::Redo(args) => travel(args, Direction::Redo, view),
+        Command::Undo(args) => travel(args, Direction::Undo, view, controls),
+        Command::Redo(args) => travel(args, Direction::Redo, view, controls),
         Command::History(args) => {
             let saves = Saves { saves: session::history::history(&drive_options(args))? };
             report::answer(json, "history", &saves, report::history);
@@ -124,6 +131,7 @@ fn act(cli: &Cli, view: &Arc<dyn View>) -> Result<u8> {
 fn in_session(
     options: &Options,
     view: &Arc<dyn View>,
+    controls: &Arc<Controls>,
     work: impl FnOnce(&Controls) -> Result<Outcome>,
 ) -> Result<u8> {
     let root = options.find_drive()?;
@@ -137,9 +145,8 @@ fn in_session(
     }
     let copy = OwnCopy::hold()?;
     relaunch::leave_to(scratch.path())?;
-    let controls = Arc::new(Controls::new());
-    pass_signals_on(&controls)?;
-    let outcome = work(&controls);
+    pass_signals_on(controls)?;
+    let outcome = work(controls);
     drop(copy);
     scratch.remove_if_empty();
     let outcome = outcome?;
@@ -147,6 +154,7 @@ fn in_session(
         Outcome::Saved => "Everything is saved. You can unplug the drive now",
         Outcome::Discarded => "The changes were discarded. You can unplug the drive now",
         Outcome::Clean => "The drive is clean. You can unplug it now",
+        Outcome::SetAside => "The changes are kept as files. You can unplug the drive now",
         Outcome::Undone => "The disks are as before the last save. You can unplug the drive now",
         Outcome::Redone => "The disks are as after that save again. You can unplug the drive now",
     };
@@ -154,9 +162,14 @@ fn in_session(
     Ok(0)
 }
 
-fn travel(args: &DriveArgs, direction: Direction, view: &Arc<dyn View>) -> Result<u8> {
+fn travel(
+    args: &DriveArgs,
+    direction: Direction,
+    view: &Arc<dyn View>,
+    controls: &Arc<Controls>,
+) -> Result<u8> {
     let options = drive_options(args);
-    in_session(&options, view, |_| session::history::travel(&options, direction, &**view))
+    in_session(&options, view, controls, |_| session::history::travel(&options, direction, &**view))
 }
 
 fn pass_signals_on(controls: &Arc<Controls>) -> Result<()> {
@@ -190,7 +203,13 @@ fn options(args: &RunArgs) -> Options {
 }
 
 fn drive_options(args: &DriveArgs) -> Options {
-    Options { drive: args.drive.clone(), scratch: args.scratch.clone(), ..Options::default() }
+    let place = |path: &Option<PathBuf>| path.as_deref().map(absolute);
+    Options { drive: place(&args.drive), scratch: place(&args.scratch), ..Options::default() }
+}
+
+/// A path that stays right when the launcher leaves the current folder, which may lie on the drive.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }
 
 fn answer(decision: Decision) -> Answer {
@@ -203,7 +222,7 @@ fn answer(decision: Decision) -> Answer {
 
 fn wish(args: &RecoverArgs) -> Option<Wish> {
     match (&args.save_as, args.merge, args.discard) {
-        (Some(target), _, _) => Some(Wish::SaveAs(target.clone())),
+        (Some(target), _, _) => Some(Wish::SaveAs(absolute(target))),
         (None, true, _) => Some(Wish::Merge),
         (None, _, true) => Some(Wish::Discard),
         (None, false, false) => None,

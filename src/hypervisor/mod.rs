@@ -79,6 +79,14 @@ pub fn adopt(scratch: &std::path::Path) -> Result<Option<Running>> {
     qemu::adopt(scratch)
 }
 
+/// Whether a guest that was started in `scratch` still runs.
+///
+/// # Errors
+/// Scratch can't be read.
+pub fn runs(scratch: &std::path::Path) -> Result<bool> {
+    qemu::runs(scratch)
+}
+
 /// How the guest that was started in `scratch` ended, also if no launcher was there to see it; none if none was started
 /// there or if it still runs.
 ///

@@ -94,7 +94,7 @@ impl Claim {
     /// The drive can't be read.
     pub fn other_at_stake(&self, id: Uuid) -> Result<Option<SessionRecord>> {
         let Some(other) = self.drive.read_session()?.filter(|other| other.id != id) else { return Ok(None) };
-        Ok(leftover::is_at_stake(&self.drive, &other)?.then_some(other))
+        Ok(leftover::is_at_stake(&self.drive, &other).then_some(other))
     }
 
     /// The place of a disk's base on this PC.
@@ -151,10 +151,13 @@ pub fn gone() -> Error {
 
 /// An engine failure as the package tells it.
 pub fn disk_error(error: pocketvm_disk::Error) -> Error {
-    let hint = error.hint();
+    use pocketvm_disk::Error::{Interrupted, Unrecovered};
     let told = Error::new(Kind::Disk, error.to_string());
-    match hint {
-        Some(hint) => told.hint(hint),
-        None => told,
+    match (&error, error.hint()) {
+        (Interrupted(_) | Unrecovered(_), _) => told
+            .safe("the disks are at the state before or after, never between")
+            .hint("finish it with: pocketvm recover"),
+        (_, Some(hint)) => told.hint(hint),
+        (_, None) => told,
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use jiff::Timestamp;
 use pocketvm_disk::{MergeDisk, Progress};
 
-use super::claim::Claim;
+use super::claim::{Claim, gone};
 use super::controls::Controls;
 use super::event::{Event, MergedDisk, Outcome, Step, View};
 use super::folder::Folder;
@@ -47,6 +47,14 @@ pub fn merge(
 /// Something could not be removed.
 pub fn discard(claim: Claim, folder: Folder, record: SessionRecord, view: &dyn View) -> Result<Outcome> {
     wipe(claim, folder, record, 0, Outcome::Discarded, view)
+}
+
+/// Removes a session whose changes were copied elsewhere.
+///
+/// # Errors
+/// Something could not be removed.
+pub fn set_aside(claim: Claim, folder: Folder, record: SessionRecord, view: &dyn View) -> Result<Outcome> {
+    wipe(claim, folder, record, 0, Outcome::SetAside, view)
 }
 
 /// Cleans up after a session whose changes landed before its launcher died.
@@ -99,10 +107,16 @@ fn merge_disks_as_one(
         } else {
             "the changes could not be saved"
         };
-        Error::new(kind, what).because(error).safe(INTACT).hint(TRY_AGAIN)
+        let safe = match error {
+            pocketvm_disk::Error::Interrupted(_) => {
+                "the changes are intact on this PC; the drive is at the state before or after them, never between"
+            }
+            _ => INTACT,
+        };
+        Error::new(kind, what).because(error).safe(safe).hint(TRY_AGAIN)
     };
     let estimate = pocketvm_disk::estimate(&claim.commit, disks).map_err(failed)?;
-    let room = host::volume::free(claim.drive.root())?;
+    let room = host::volume::free(claim.drive.root()).map_err(|error| gone().because(error))?;
     if let Some(missing) = estimate.grows.checked_sub(room).filter(|missing| *missing > 0) {
         return Err(Error::new(
             Kind::Merge,

@@ -189,6 +189,8 @@ pub enum Notice {
     DriveRoom,
     /// A disk can't be read or written though the drive is there.
     DiskError,
+    /// The hypervisor did not do what was asked.
+    Hypervisor,
     /// The guest's kernel crashed.
     GuestPanicked,
     /// A guest that outlived its launcher was taken over.
@@ -209,6 +211,8 @@ pub enum Outcome {
     Saved,
     /// The changes were discarded as asked, the PC holds nothing.
     Discarded,
+    /// The changes are kept as files apart from the drive.
+    SetAside,
     /// Nothing was to be done.
     Clean,
     /// The disks are as before the last save.

@@ -85,6 +85,7 @@ pub fn travel(options: &Options, direction: Direction, view: &dyn View) -> Resul
                 .safe("nothing was changed")
                 .hint("see the saves with: pocketvm history")
         }
+        error @ pocketvm_disk::Error::Interrupted(_) => disk_error(error),
         error => disk_error(error).safe("the disks are as they were"),
     })?;
     claim.release()?;

@@ -45,6 +45,8 @@ pub struct Here {
     pub record: SessionRecord,
     /// How it stands to the drive.
     pub standing: Standing,
+    /// Its machine still runs, without a launcher.
+    pub running: bool,
 }
 
 /// How a left-over session stands to the bases that are on the drive now.
@@ -61,6 +63,11 @@ pub enum Standing {
         /// Name of that disk.
         disk: String,
     },
+    /// A base can't be read now: nothing can be said about merging.
+    Unreadable {
+        /// Why, and what would help.
+        why: String,
+    },
 }
 
 /// Looks for what was left behind in `scratch`, the folder of all sessions on this PC.
@@ -72,7 +79,7 @@ pub fn find(drive: &Drive, identity: Uuid, scratch: &scratch::Root) -> Result<Le
     let sessions = scratch.sessions()?;
     if let Some(record) = drive.read_session()? {
         found.here = known(drive, identity, &sessions, &record)?;
-        if found.here.is_none() && is_at_stake(drive, &record)? {
+        if found.here.is_none() && is_at_stake(drive, &record) {
             let place = match () {
                 () if record.drive != identity => Place::Original,
                 () if record.host_id == facts::host_id() => Place::Lost,
@@ -129,41 +136,51 @@ fn here(drive: &Drive, folder: Folder, mut record: SessionRecord) -> Result<Here
     if record.phase == Phase::Running && hypervisor::ending(folder.path())? == Some(Ending::PoweredOff) {
         record.clean_shutdown = true;
     }
-    let standing = if record.phase == Phase::Wiping { Standing::Wiping } else { standing(drive, &record)? };
-    Ok(Here { folder, record, standing })
+    let standing = match standing(drive, &record) {
+        Standing::Landed => Standing::Landed,
+        _ if record.phase == Phase::Wiping => Standing::Wiping,
+        standing => standing,
+    };
+    let running = hypervisor::runs(folder.path())?;
+    Ok(Here { folder, record, standing, running })
 }
 
 /// Whether a session that is not on this PC can hold changes that the drive lacks.
-pub fn is_at_stake(drive: &Drive, record: &SessionRecord) -> Result<bool> {
-    Ok(match record.phase {
+pub fn is_at_stake(drive: &Drive, record: &SessionRecord) -> bool {
+    match record.phase {
         Phase::Preparing | Phase::Wiping => false,
         Phase::Running | Phase::Stopped | Phase::Merging => {
-            record.disks.iter().any(|disk| disk.keep) && standing(drive, record)? != Standing::Landed
+            record.disks.iter().any(|disk| disk.keep) && standing(drive, record) != Standing::Landed
         }
-    })
+    }
 }
 
-fn standing(drive: &Drive, record: &SessionRecord) -> Result<Standing> {
+fn standing(drive: &Drive, record: &SessionRecord) -> Standing {
     let mut landed = 0;
     let mut kept = 0;
     for disk in record.disks.iter().filter(|disk| disk.keep) {
         kept += 1;
         let Some(described) = drive.manifest().disk(&disk.name) else {
-            return Ok(Standing::Moved { disk: disk.name.clone() });
+            let why =
+                format!("the manifest has no disk {} any more; put it back into pocketvm.yaml", disk.name);
+            return Standing::Unreadable { why };
         };
-        let now = generation(drive, &described.file)?.map(|id| id.to_string());
+        let now = match generation(drive, &described.file) {
+            Ok(generation) => generation.map(|id| id.to_string()),
+            Err(error) => return Standing::Unreadable { why: error.to_string() },
+        };
         match now {
             Some(now) if now == disk.next => landed += 1,
             Some(now) if now == disk.generation && landed == 0 => {}
-            _ => return Ok(Standing::Moved { disk: disk.name.clone() }),
+            _ => return Standing::Moved { disk: disk.name.clone() },
         }
     }
-    Ok(match landed {
+    match landed {
         0 => Standing::Mergeable,
         landed if landed == kept => Standing::Landed,
         // The engine lets all disks of a session change together, so a part means that somebody copied files.
         _ => Standing::Moved { disk: "one of several".into() },
-    })
+    }
 }
 
 impl Here {
@@ -177,7 +194,18 @@ impl Here {
     pub fn explanation(&self) -> String {
         let when = since(&self.record);
         let size = indicatif::HumanBytes(self.unsaved());
+        if self.running {
+            return format!(
+                "The machine of the session of {when} still runs on this PC although its launcher is gone; {size} of changes \
+                 are not on the drive"
+            );
+        }
         match &self.standing {
+            Standing::Unreadable { why } => {
+                format!(
+                    "A session of {when} left {size} of changes on this PC that can't be merged now: {why}"
+                )
+            }
             Standing::Wiping => {
                 format!("The session of {when} has ended; only its temporary files on this PC are left")
             }
@@ -207,18 +235,19 @@ impl Here {
     /// Whether there is nothing to decide: no change could be lost by cleaning up.
     pub fn is_settled(&self) -> bool {
         match self.standing {
+            _ if self.running => false,
             Standing::Landed | Standing::Wiping => true,
             Standing::Mergeable => {
                 self.record.phase == Phase::Preparing || !self.record.disks.iter().any(|disk| disk.keep)
             }
-            Standing::Moved { .. } => false,
+            Standing::Moved { .. } | Standing::Unreadable { .. } => false,
         }
     }
 
     /// The question about it.
     pub fn question(&self) -> Question {
         let answers = match self.standing {
-            Standing::Moved { .. } => vec![Answer::Later, Answer::Discard],
+            Standing::Moved { .. } | Standing::Unreadable { .. } => vec![Answer::Later, Answer::Discard],
             Standing::Mergeable | Standing::Landed | Standing::Wiping => {
                 vec![Answer::Merge, Answer::Later, Answer::Discard]
             }
@@ -231,6 +260,10 @@ impl Here {
         let error =
             Error::new(Kind::Leftover, self.explanation()).safe("the drive and the changes are intact");
         match self.standing {
+            _ if self.running => error.hint("shut it down and save its changes with: pocketvm recover --merge"),
+            Standing::Unreadable { .. } => error.hint(
+                "mend that and try again; or keep the changes as files with: pocketvm recover --save-as DIR",
+            ),
             Standing::Moved { .. } => error.hint(
                 "keep the changes as files with: pocketvm recover --save-as DIR, or throw them away with: pocketvm discard",
             ),

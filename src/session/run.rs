@@ -88,7 +88,7 @@ fn until_ended(
         while !pending.is_empty() {
             let mut results = vec![];
             for action in pending {
-                let done = match action {
+                let done = match action.clone() {
                     Action::Tell(code, text) => {
                         view.show(&Event::notice(code, text));
                         Ok(())
@@ -100,10 +100,10 @@ fn until_ended(
                     Action::Reopen(place) => {
                         let reopened = reopen(run, guest, &place);
                         if reopened.is_ok() {
-                            root = Some(place);
+                            root = Some(place.clone());
                             returned = true;
                         }
-                        results.push(Input::Reopened(reopened));
+                        results.push(Input::Reopened(reopened.map_err(|why| (place, why))));
                         Ok(())
                     }
                     Action::End(ending) => {
@@ -111,8 +111,7 @@ fn until_ended(
                     }
                 };
                 if let Err(error) = done {
-                    // The hypervisor is going away; its end comes as an event of its own.
-                    tracing::warn!(%error, "the hypervisor did not take a request");
+                    results.push(Input::Refused(action, error.to_string()));
                 }
             }
             pending = results.into_iter().flat_map(|input| supervision.on(start.elapsed(), input)).collect();

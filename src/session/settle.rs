@@ -103,9 +103,9 @@ pub fn settle(claim: Claim, here: Here, wish: &Wish, front: Front<'_>) -> Result
         (Wish::Discard, _) => conclude::discard(claim, here.folder, here.record, front.view),
         (Wish::SaveAs(target), _) => {
             save_as(&here.folder, &here.record, target)?;
-            conclude::discard(claim, here.folder, here.record, front.view)
+            conclude::set_aside(claim, here.folder, here.record, front.view)
         }
-        (Wish::Merge, Standing::Moved { .. }) => Err(here.undecided()),
+        (Wish::Merge, Standing::Moved { .. } | Standing::Unreadable { .. }) => Err(here.undecided()),
         (Wish::Merge, Standing::Mergeable) if here.record.phase == Phase::Preparing => {
             conclude::discard(claim, here.folder, here.record, front.view)
         }
@@ -147,10 +147,11 @@ fn settle_running(
             let started = Supervision::adopted(claim.drive.root());
             let (claim, record, _) = run_guest(claim, &here.folder, here.record, running, started, front)?;
             let claim = claim.ok_or_else(gone)?;
-            if let Wish::SaveAs(target) = wish {
-                save_as(&here.folder, &record, target)?;
-            }
-            conclude::discard(claim, here.folder, record, front.view)
+            let Wish::SaveAs(target) = wish else {
+                return conclude::discard(claim, here.folder, record, front.view);
+            };
+            save_as(&here.folder, &record, target)?;
+            conclude::set_aside(claim, here.folder, record, front.view)
         }
     }
 }
@@ -183,7 +184,10 @@ pub fn run_and_conclude(
         ran.how
     );
     let question = Question { text, answers: vec![Answer::Later, Answer::Merge, Answer::Discard] };
-    match front.options.on_unclean.or_else(|| front.view.ask(&question)) {
+    let answer = front.options.on_unclean.or_else(|| front.view.ask(&question));
+    // What was wished while the guest ran is not meant for the merge that was chosen just now.
+    front.controls.take();
+    match answer {
         Some(Answer::Merge) => conclude::merge(claim, folder, record, front.controls, front.view),
         Some(Answer::Discard) => conclude::discard(claim, folder, record, front.view),
         _ => Err(Error::new(Kind::Unclean, ran.how)
@@ -289,5 +293,6 @@ fn save_as(folder: &Folder, record: &SessionRecord, target: &Path) -> Result<()>
             host::whole::copy_new(&overlay, &target.join(names::overlay(&disk.name))).map_err(failed)?;
         }
     }
-    Ok(())
+    // The overlays are wiped after this: their names in the folder must be durable, too.
+    host::file::flush_folder(target).map_err(failed)
 }

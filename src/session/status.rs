@@ -6,10 +6,11 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Options;
+use super::claim::disk_error;
 use super::leftover;
 use super::plan::Refusal;
 use crate::drive::LastSession;
-use crate::drive::{Drive, Identity};
+use crate::drive::{Drive, Identity, names};
 use crate::host::scratch;
 use crate::{Error, Kind, Result};
 
@@ -71,6 +72,12 @@ fn state(drive: &Drive, scratch: &scratch::Root) -> Result<(State, String, Optio
         let text = format!("The drive is in use by {holder}");
         return Ok((State::InUse, text, Some("finish the session there, or wait until it has ended".into())));
     }
+    if is_interrupted(drive)? {
+        let text =
+            "A save was interrupted on this drive; the next command that uses it completes or undoes it"
+                .into();
+        return Ok((State::LeftOver, text, Some("do that now with: pocketvm recover".into())));
+    }
     let Some(identity) = Identity::peek(drive)? else {
         return Ok((State::Clean, "The drive is clean. It was not used yet".into(), None));
     };
@@ -88,6 +95,15 @@ fn state(drive: &Drive, scratch: &scratch::Root) -> Result<(State, String, Optio
         (None, Some(away)) => told(State::Elsewhere, away.error()),
         (None, None) => (State::Clean, "The drive is clean. Everything is saved".into(), None),
     })
+}
+
+/// Whether a save was cut short between the first and the last of its writes that count.
+fn is_interrupted(drive: &Drive) -> Result<bool> {
+    let path = drive.state_path(names::COMMIT)?;
+    if !path.exists() {
+        return Ok(false);
+    }
+    pocketvm_disk::CommitFile::is_interrupted(&path).map_err(disk_error)
 }
 
 /// Why a run would stop before its plan, because of an earlier session or another launcher.
@@ -153,6 +169,11 @@ pub fn check(options: &Options) -> Result<Health> {
             .hint("check it when that session has ended"));
     }
     drive.read_session()?;
+    if is_interrupted(&drive)? {
+        return Err(Error::new(Kind::Leftover, "a save was interrupted on this drive")
+            .safe("the next command that uses it completes or undoes it")
+            .hint("do that now with: pocketvm recover"));
+    }
     let mut disks = vec![];
     for disk in &drive.manifest().disks {
         let path = drive.resolve(&disk.file)?;

@@ -20,7 +20,10 @@ const GRACE: Duration = Duration::from_secs(25);
 /// but nobody may be there to force it.
 const ADOPTED_GRACE: Duration = Duration::from_secs(120);
 
-/// How often a disk error is retried while the drive is there, and at most how many times in a run.
+/// After this long without a disk error the retries count anew.
+const RETRIES_FORGOTTEN: Duration = Duration::from_secs(60);
+
+/// How often a disk error is retried while the drive is there, and at most how many times in a row.
 const RETRY_EVERY: Duration = Duration::from_secs(5);
 const RETRIES: u32 = 5;
 
@@ -53,7 +56,9 @@ pub enum Input {
     /// A drive came back that is not as we left it.
     DriveChanged(String),
     /// The bases were opened again, or why not.
-    Reopened(Result<(), String>),
+    Reopened(Result<(), (PathBuf, String)>),
+    /// The hypervisor did not do an action, and why.
+    Refused(Action, String),
 }
 
 /// What is true at a tick, in bytes.
@@ -98,14 +103,14 @@ enum Cause {
 #[derive(Debug, Default)]
 pub struct Supervision {
     paused: BTreeSet<Cause>,
-    room_wanted: u64,
-    last_room: u64,
+    room_wanted: Option<u64>,
     shutting_down: bool,
     interrupted: bool,
     forced: bool,
     deadline: Option<Duration>,
     retry_at: Duration,
     retries: u32,
+    reopen: Option<(PathBuf, Duration)>,
     drive_room_told: bool,
     adopted: bool,
 }
@@ -145,7 +150,10 @@ impl Supervision {
             Input::Control(control) => self.on_control(now, control),
             Input::Tick(facts) => self.on_tick(now, facts),
             Input::DriveGone => self.on_drive_gone(),
-            Input::DriveBack(root) if self.paused.contains(&Cause::DriveGone) => vec![Action::Reopen(root)],
+            Input::DriveBack(root) if self.paused.contains(&Cause::DriveGone) => {
+                self.reopen = None;
+                vec![Action::Reopen(root)]
+            }
             Input::DriveBack(_) => vec![],
             Input::DriveChanged(why) => vec![Action::Tell(Notice::DriveChanged, why)],
             Input::Reopened(Ok(())) => {
@@ -155,22 +163,33 @@ impl Supervision {
                 }
                 self.go_on(Cause::DriveGone, Notice::DriveBack, "The drive is back. The guest goes on")
             }
-            Input::Reopened(Err(why)) => vec![Action::Tell(
-                Notice::DriveGone,
-                format!(
-                    "The drive is back, but its disks could not be opened again: {why}. The guest stays paused"
-                ),
-            )],
+            Input::Reopened(Err((root, why))) => {
+                self.reopen = Some((root, now + RETRY_EVERY));
+                let text = format!(
+                    "The drive is there, but its disks could not be opened again: {why}. The guest stays paused; it is \
+                     tried again every few seconds"
+                );
+                vec![Action::Tell(Notice::DriveGone, text)]
+            }
+            Input::Refused(action, why) => {
+                if action == Action::ForceOff {
+                    self.forced = false;
+                }
+                let text = format!(
+                    "The hypervisor did not do what was asked ({why}). Press Ctrl-C to force the guest off"
+                );
+                vec![Action::Tell(Notice::Hypervisor, text)]
+            }
         }
     }
 
     fn on_guest(&mut self, now: Duration, event: GuestEvent) -> Vec<Action> {
         match event {
             GuestEvent::DiskError { no_space: true, .. } if self.paused.insert(Cause::HostFull) => {
-                self.room_wanted = self.last_room.saturating_add(ROOM_TO_GO_ON);
+                self.room_wanted = None;
                 vec![Action::Tell(
                     Notice::HostFull,
-                    "This PC's disk is full. The guest is paused and nothing is lost. Free some room on this PC; \
+                    "This PC's disk is full. The guest is paused and nothing is lost. Free 32 MiB or more on this PC; \
                      the guest then goes on by itself"
                         .into(),
                 )]
@@ -180,6 +199,9 @@ impl Supervision {
             GuestEvent::DiskError { disk, read, reason, .. } => {
                 if !self.paused.insert(Cause::DiskError) {
                     return vec![];
+                }
+                if now.saturating_sub(self.retry_at) > RETRIES_FORGOTTEN {
+                    self.retries = 0;
                 }
                 self.retry_at = now + RETRY_EVERY;
                 let verb = if read { "read" } else { "written" };
@@ -239,22 +261,41 @@ impl Supervision {
     }
 
     fn on_tick(&mut self, now: Duration, facts: Facts) -> Vec<Action> {
-        self.last_room = facts.scratch_room;
         if self.deadline.is_some_and(|deadline| now >= deadline) {
             self.deadline = None;
             return self.force();
         }
         let mut actions = vec![];
-        if self.paused.contains(&Cause::HostFull) && facts.scratch_room >= self.room_wanted {
-            actions.extend(self.go_on(
-                Cause::HostFull,
-                Notice::HostRoom,
-                "There is room again. The guest goes on",
-            ));
+        if self.paused.contains(&Cause::HostFull) {
+            // Measured after the guest was paused, so that the figure holds nothing of what it has taken since.
+            let wanted = *self.room_wanted.get_or_insert(facts.scratch_room.saturating_add(ROOM_TO_GO_ON));
+            if facts.scratch_room >= wanted {
+                actions.extend(self.go_on(
+                    Cause::HostFull,
+                    Notice::HostRoom,
+                    "There is room again. The guest goes on",
+                ));
+            }
         }
-        if self.paused.contains(&Cause::DiskError) && now >= self.retry_at && self.retries < RETRIES {
+        if self.paused.contains(&Cause::DiskError) && now >= self.retry_at {
             self.retries += 1;
-            actions.extend(self.go_on(Cause::DiskError, Notice::DiskError, "The disk is tried again"));
+            if self.retries <= RETRIES {
+                actions.extend(self.go_on(Cause::DiskError, Notice::DiskError, "The disk is tried again"));
+            } else if self.retries == RETRIES + 1 {
+                actions.push(Action::Tell(
+                    Notice::DiskError,
+                    "The disk still fails. Unplug the drive and plug it in again; or press Ctrl-C twice to force the guest \
+                     off, its changes stay on this PC"
+                        .into(),
+                ));
+            }
+        }
+        if let Some((root, at)) = self.reopen.take() {
+            if now >= at {
+                actions.push(Action::Reopen(root));
+            } else {
+                self.reopen = Some((root, at));
+            }
         }
         if let Some(room) = facts.drive_room {
             let tight = facts.unsaved > room;
@@ -272,6 +313,7 @@ impl Supervision {
 
     fn on_drive_gone(&mut self) -> Vec<Action> {
         self.paused.remove(&Cause::DiskError);
+        self.reopen = None;
         if !self.paused.insert(Cause::DriveGone) {
             return vec![];
         }
@@ -337,11 +379,12 @@ mod tests {
     #[test]
     fn a_full_host_disk_resumes_the_guest_only_when_there_is_clearly_more_room() {
         let mut run = Supervision::default();
-        run.on(at(1), tick(MIB));
+        run.on(at(1), tick(500 * MIB));
         assert!(matches!(run.on(at(2), full())[..], [Action::Tell(Notice::HostFull, _)]));
         assert_eq!(run.on(at(2), full()), [], "told once");
-        assert_eq!(run.on(at(3), tick(2 * MIB)), []);
-        assert_eq!(levers(run.on(at(4), tick(40 * MIB))), [Action::Resume]);
+        assert_eq!(run.on(at(3), tick(MIB)), []);
+        assert_eq!(run.on(at(4), tick(30 * MIB)), []);
+        assert_eq!(levers(run.on(at(5), tick(40 * MIB))), [Action::Resume]);
     }
 
     #[test]
@@ -350,8 +393,10 @@ mod tests {
         assert_eq!(levers(run.on(at(1), Input::DriveGone)), [Action::Pause]);
         assert_eq!(run.on(at(2), Input::DriveGone), [], "told once");
         assert_eq!(run.on(at(3), Input::DriveBack("/new".into())), [Action::Reopen("/new".into())]);
-        assert_eq!(levers(run.on(at(4), Input::Reopened(Err("no".into())))), []);
-        assert_eq!(levers(run.on(at(5), Input::Reopened(Ok(())))), [Action::Resume]);
+        assert_eq!(levers(run.on(at(4), Input::Reopened(Err(("/new".into(), "no".into()))))), []);
+        assert_eq!(levers(run.on(at(5), tick(0))), []);
+        assert_eq!(levers(run.on(at(10), tick(0))), [Action::Reopen("/new".into())], "tried again");
+        assert_eq!(levers(run.on(at(11), Input::Reopened(Ok(())))), [Action::Resume]);
     }
 
     #[test]
@@ -377,8 +422,8 @@ mod tests {
     #[test]
     fn the_guest_stays_paused_while_any_cause_holds() {
         let mut run = Supervision::default();
-        run.on(at(1), tick(0));
         run.on(at(1), full());
+        run.on(at(1), tick(0));
         run.on(at(2), Input::DriveGone);
         assert_eq!(levers(run.on(at(3), tick(64 * MIB))), []);
         assert_eq!(levers(run.on(at(4), Input::Reopened(Ok(())))), [Action::Resume]);
@@ -390,7 +435,9 @@ mod tests {
         let interrupt = Input::Control(Control::Interrupt);
         assert_eq!(levers(run.on(at(1), interrupt.clone())), [Action::ShutDown]);
         assert_eq!(levers(run.on(at(2), interrupt.clone())), [Action::ForceOff]);
-        assert_eq!(levers(run.on(at(3), interrupt)), []);
+        assert_eq!(levers(run.on(at(3), interrupt.clone())), []);
+        run.on(at(4), Input::Refused(Action::ForceOff, "it does not end".into()));
+        assert_eq!(levers(run.on(at(5), interrupt)), [Action::ForceOff], "what failed can be wished again");
     }
 
     #[test]

@@ -62,9 +62,13 @@ pub fn launch(machine: &Machine, rendered: &Rendered) -> Result<Running> {
         let (client, events) = Client::connect(channel, PATIENCE)?;
         Ok::<_, QmpError>((client, events))
     };
-    let connected = start();
-    let (client, events, identity) = match (connected, identity) {
-        (Ok((client, events)), Some(identity)) => (client, events, identity),
+    // Before anything else: should this launcher be killed now, the next one must find the process.
+    let record =
+        identity.clone().map(|process| Record { process, disks: disk_records(machine, &rendered.args) });
+    let recorded = record.as_ref().map_or(Ok(()), |record| record.write(scratch));
+    let connected = recorded.map_err(|_| QmpError::Closed).and_then(|()| start());
+    let (client, events, record) = match (connected, record) {
+        (Ok((client, events)), Some(record)) => (client, events, record),
         (connected, _) => {
             // It ended by itself, or hangs before its first word.
             let _ = process.start_kill();
@@ -77,18 +81,19 @@ pub fn launch(machine: &Machine, rendered: &Rendered) -> Result<Running> {
             return Err(cannot(if said.is_empty() { why } else { said }));
         }
     };
-    let record = Record { process: identity.clone(), disks: disk_records(machine, &rendered.args) };
-    let begin = || {
-        record.write(scratch)?;
-        client.execute("cont", json!({}), PATIENCE).map_err(|error| cannot(error.to_string()))
-    };
-    if let Err(error) = begin() {
+    if let Err(error) = client.execute("cont", json!({}), PATIENCE).map_err(|error| cannot(error.to_string()))
+    {
         let _ = process.start_kill();
         let _ = process.wait();
         return Err(error);
     }
-    let handle = Handle::open(&identity);
+    let handle = Handle::open(&record.process);
     Ok(running::attend(scratch, client, events, Process::Own { child: process, handle }, record))
+}
+
+/// Whether a QEMU that was started in `scratch` still runs.
+pub fn runs(scratch: &Path) -> Result<bool> {
+    Ok(Record::read(scratch)?.is_some_and(|record| record.process.is_alive()))
 }
 
 /// Takes over a QEMU that still runs in `scratch`.

@@ -55,6 +55,16 @@ impl CommitFile {
         TwoSlot::create(path, SLOT_SIZE).map(|_| ())
     }
 
+    /// Whether a flip was interrupted and waits for [`recover`]. Looks without holding the record.
+    ///
+    /// # Errors
+    /// The record can't be read.
+    pub fn is_interrupted(path: &Path) -> Result<bool> {
+        let history = History::parse(&TwoSlot::peek(path)?)
+            .map_err(|what| Error::BadRecord { what, file: path.display().to_string() })?;
+        Ok(history.flip.is_some_and(|flip| flip.pending))
+    }
+
     /// Opens the commit record at `path`; the bases it names lie below `root`. Held until it is dropped.
     ///
     /// # Errors

@@ -32,6 +32,14 @@ impl FileStorage {
     /// It can't be opened; [`Error::Busy`] if another merge holds it; [`Error::InUse`] if a QEMU writes to it.
     pub fn open(path: &Path, access: Access) -> Result<Self> {
         let name = path.display().to_string();
+        // Opening a pipe blocks for ever, opening a device may do anything; on a found stick a name may be either.
+        if !fs_err::metadata(path)?.is_file() {
+            return Err(named(
+                &name,
+                std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file"),
+            )
+            .into());
+        }
         let file = OpenOptions::new()
             .read(true)
             .write(access == Access::Write)
