@@ -244,6 +244,7 @@ fn i4_a_merge_of_two_disks_cut_anywhere_is_old_or_new() {
 #[test]
 fn i4_a_second_merge_that_reuses_freed_room_is_old_or_new() {
     let mut scene = Scene::stamped(2);
+    scene.device.set_room(u64::MAX);
     for _ in 0..3 {
         scene.change();
         scene.merge(&open(&scene.device));
@@ -302,7 +303,8 @@ fn used(files: &Files, base: &str) -> (u64, Vec<bool>) {
 fn i1_a_merge_writes_to_no_cluster_of_the_current_or_the_kept_generation() {
     let mut scene = Scene::stamped(5);
     let mut generations = vec![scene.device.files()];
-    for _ in 0..6 {
+    for session in 0..8 {
+        scene.device.set_room(if session % 2 == 0 { 0 } else { u64::MAX });
         scene.change();
         scene.device.record();
         scene.merge(&open(&scene.device));

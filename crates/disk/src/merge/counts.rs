@@ -117,9 +117,8 @@ pub(super) fn write<'a, S: Storage>(
 /// How large the new refcount table must be, at most: as if every block were replaced.
 fn table_clusters<S: Storage>(base: &Image<S>, allocator: &Allocator<'_, S>) -> Result<u64> {
     let header = base.header();
-    let file_end = base.file_len().div_ceil(header.cluster_size());
     let mut clusters = u64::from(header.refcount_table_clusters);
-    let used = allocator.position().max(file_end);
+    let used = allocator.end();
     loop {
         let mut blocks = 0;
         for _ in 0..3 {

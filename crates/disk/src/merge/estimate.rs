@@ -2,12 +2,13 @@
 
 use serde::Serialize;
 
-use super::alloc::Allocator;
+use super::free::FreeMap;
 use super::hashes;
 use super::history::Kept;
 use super::{CommitFile, MergeDisk, OpenDisk, open_overlays};
 use crate::error::Result;
 use crate::qcow2::entry::Run;
+use crate::qcow2::header::Header;
 use crate::qcow2::image::{Image, Role, TableCache};
 use crate::root::Root;
 use crate::storage::{Access, Storage};
@@ -30,7 +31,8 @@ pub struct DiskEstimate {
     pub name: String,
     /// Bytes of the overlay to deal with: the total that progress counts to.
     pub changed: u64,
-    /// Bytes by which the base file may have to grow.
+    /// Bytes by which the base file may have to grow: what must be free on its drive. With several times as much, a
+    /// merge takes more of it for the sake of large writes.
     pub grows: u64,
 }
 
@@ -42,7 +44,11 @@ pub fn estimate(commit: &CommitFile, disks: &[MergeDisk]) -> Result<Estimate> {
     estimate_images(commit, &open_overlays(disks)?)
 }
 
-fn estimate_images<R: Root, C: Storage, O: Storage>(
+/// As [`estimate`], on any storage.
+///
+/// # Errors
+/// As [`estimate`].
+pub fn estimate_images<R: Root, C: Storage, O: Storage>(
     commit: &CommitFile<R, C>,
     disks: &[OpenDisk<O>],
 ) -> Result<Estimate> {
@@ -86,7 +92,23 @@ pub(super) fn changed_bytes<O: Storage>(overlay: &Image<O>) -> Result<u64> {
     Ok(bytes)
 }
 
-fn growth<S: Storage, O: Storage>(base: &Image<S>, overlay: &Image<O>, kept: &[Kept]) -> Result<u64> {
+/// The clusters that a new generation takes at most.
+pub(super) struct Demand {
+    /// One by one.
+    singles: u64,
+    /// In long runs, which scattered free clusters may not offer.
+    runs: u64,
+}
+
+impl Demand {
+    /// Bytes, should all of them be behind the end of the file.
+    pub(super) fn bytes(&self, header: &Header) -> u64 {
+        (self.singles + self.runs) * header.cluster_size()
+    }
+}
+
+/// What merging `overlay` into `base` takes at most.
+pub(super) fn demand<S: Storage, O: Storage>(base: &Image<S>, overlay: &Image<O>) -> Result<Demand> {
     let header = base.header();
     let size = header.cluster_size();
     let coverage = header.l2_coverage();
@@ -104,24 +126,26 @@ fn growth<S: Storage, O: Storage>(base: &Image<S>, overlay: &Image<O>, kept: &[K
     })?;
     // One more of each for the cluster at the end of a base that grows.
     let mut singles = data + tables + 2;
-    let mut manifest = 0;
+    let l1_entries =
+        header.l1_entries_for(overlay.header().size).unwrap_or(header.l1_entries).max(header.l1_entries);
+    let mut runs = (u64::from(l1_entries) * 8).div_ceil(size);
     if let Some(chunks) = hashes::chunks(header, overlay.header().size) {
         // An L2 table describes as many clusters as two chunks do.
         singles += (tables * 3).min(chunks);
-        manifest = hashes::table_clusters(header, chunks);
+        runs += hashes::table_clusters(header, chunks);
     }
     let file_clusters = base.file_len().div_ceil(size);
-    let l1_entries =
-        header.l1_entries_for(overlay.header().size).unwrap_or(header.l1_entries).max(header.l1_entries);
-    let l1 = (u64::from(l1_entries) * 8).div_ceil(size);
     let mut blocks = 0;
     for _ in 0..3 {
-        blocks =
-            (file_clusters + singles + l1 + manifest + blocks + 2).div_ceil(header.refcounts_per_block());
+        blocks = (file_clusters + singles + runs + blocks + 2).div_ceil(header.refcounts_per_block());
     }
-    let table = (blocks * 8).div_ceil(size).max(u64::from(header.refcount_table_clusters));
-    let free =
-        Allocator::new(base.storage(), header, base.extensions().hashes, kept)?.free_before(file_clusters)?;
-    // The tables need room in one piece, which the free clusters may not have.
-    Ok(((singles + blocks).saturating_sub(free) + l1 + table + manifest) * size)
+    runs += (blocks * 8).div_ceil(size).max(u64::from(header.refcount_table_clusters));
+    Ok(Demand { singles: singles + blocks, runs })
+}
+
+fn growth<S: Storage, O: Storage>(base: &Image<S>, overlay: &Image<O>, kept: &[Kept]) -> Result<u64> {
+    let header = base.header();
+    let demand = demand(base, overlay)?;
+    let free = FreeMap::new(base.storage(), header, base.extensions().hashes, kept)?.count()?;
+    Ok((demand.singles.saturating_sub(free) + demand.runs) * header.cluster_size())
 }

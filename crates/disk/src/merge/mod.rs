@@ -10,6 +10,7 @@ mod counts;
 mod digest;
 mod estimate;
 mod flip;
+mod free;
 mod hashes;
 mod history;
 mod shadow;
@@ -17,7 +18,7 @@ mod stamp;
 mod travel;
 mod writer;
 
-pub use estimate::{DiskEstimate, Estimate, estimate};
+pub use estimate::{DiskEstimate, Estimate, estimate, estimate_images};
 pub use flip::{Outcome, RecoveredDisk, Recovery};
 pub use shadow::Amounts;
 pub use stamp::stamp;

@@ -4,9 +4,11 @@
 use serde::Serialize;
 
 use super::Progress;
-use super::alloc::Allocator;
+use super::alloc::{Allocator, Placement};
 use super::counts;
 use super::digest::Digest;
+use super::estimate::demand;
+use super::free::FreeMap;
 use super::hashes::{self, ClusterHash, Hashes, Output};
 use super::history::Kept;
 use super::writer::Writer;
@@ -17,6 +19,9 @@ use crate::qcow2::entry::{COPIED, Entry, Run};
 use crate::qcow2::header::{BLOCK, Header};
 use crate::qcow2::image::{Image, TableCache};
 use crate::storage::{Storage, is_zero};
+
+/// A file may grow for the sake of large writes while the drive has this many times the room that it takes.
+const SPARE_ROOM: u64 = 4;
 
 /// What a merge did to one disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -105,7 +110,7 @@ pub fn write<S: Storage, O: Storage>(
         .max(old.l1_entries);
     let mut writer = Writer::new(base.storage());
     let mut extensions = base.extensions().clone();
-    let mut allocator = Allocator::new(base.storage(), old, extensions.hashes, kept)?;
+    let mut allocator = allocator(base, overlay, kept)?;
     let mut digest = Digest::new();
     let mut header = old.clone();
     header.size = size;
@@ -158,6 +163,22 @@ pub fn write<S: Storage, O: Storage>(
         .encode(&extensions)
         .map_err(|why| Error::Refused { why, image: base.storage().name().to_owned() })?;
     Ok(Shadow { block, header, digest, amounts })
+}
+
+/// Finds room: in one piece if there is plenty, else wherever some is free.
+fn allocator<'a, S: Storage, O: Storage>(
+    base: &'a Image<S>,
+    overlay: &Image<O>,
+    kept: &[Kept],
+) -> Result<Allocator<'a, S>> {
+    let header = base.header();
+    let free = FreeMap::new(base.storage(), header, base.extensions().hashes, kept)?;
+    let plenty = match base.storage().room() {
+        Some(room) => room / SPARE_ROOM >= demand(base, overlay)?.bytes(header),
+        None => false,
+    };
+    let placement = if plenty { Placement::Sequential } else { Placement::Frugal };
+    Ok(Allocator::new(free, placement, header, base.storage().name()))
 }
 
 /// One pass through the guest's disk.

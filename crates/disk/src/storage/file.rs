@@ -172,4 +172,16 @@ impl Storage for FileStorage {
             let _ = posix_fadvise(&self.file, 0, 0, PosixFadviseAdvice::POSIX_FADV_DONTNEED);
         }
     }
+
+    fn room(&self) -> Option<u64> {
+        #[cfg(unix)]
+        {
+            let found = nix::sys::statvfs::fstatvfs(&self.file).ok()?;
+            // The field widths differ between systems.
+            #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
+            (found.blocks_available() as u64).checked_mul(found.fragment_size() as u64)
+        }
+        #[cfg(not(unix))]
+        None
+    }
 }

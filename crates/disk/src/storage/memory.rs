@@ -39,6 +39,8 @@ struct State {
     files: BTreeMap<String, Vec<u8>>,
     log: Vec<Event>,
     recording: bool,
+    /// What [`Storage::room`] says.
+    room: Option<u64>,
     /// How many more writes and flushes succeed; none means all.
     budget: Option<u64>,
 }
@@ -58,6 +60,11 @@ impl MemoryDevice {
         let mut state = self.state();
         state.recording = true;
         state.log.clear();
+    }
+
+    /// Says that the device has room for `bytes`; it takes more nevertheless.
+    pub fn set_room(&self, bytes: u64) {
+        self.state().room = Some(bytes);
     }
 
     /// Lets the next `count` writes and flushes succeed, and none after them.
@@ -183,4 +190,8 @@ impl Storage for MemoryStorage {
     }
 
     fn forget_cache(&self) {}
+
+    fn room(&self) -> Option<u64> {
+        self.device.state().room
+    }
 }

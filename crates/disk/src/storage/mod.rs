@@ -43,6 +43,11 @@ pub trait Storage: Send + Sync {
     /// Asks that the next reads come from the device and not from a cache. Advice only.
     fn forget_cache(&self);
 
+    /// Bytes that the device has room for, if that is known.
+    fn room(&self) -> Option<u64> {
+        None
+    }
+
     /// Whether it holds no byte.
     ///
     /// # Errors
@@ -73,6 +78,9 @@ impl<S: Storage + ?Sized> Storage for &S {
     }
     fn forget_cache(&self) {
         (**self).forget_cache();
+    }
+    fn room(&self) -> Option<u64> {
+        (**self).room()
     }
 }
 
