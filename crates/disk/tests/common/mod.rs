@@ -6,6 +6,11 @@ use std::process::Command;
 
 use pocketvm_disk::{CommitFile, GenerationId, MergeDisk, Merged, merge, stamp};
 
+/// How many times as many cases as usual to try: `POCKETVM_SOAK`, 1 if it is not set.
+pub fn soak() -> u32 {
+    std::env::var("POCKETVM_SOAK").map_or(1, |factor| factor.parse().expect("POCKETVM_SOAK is a number"))
+}
+
 /// Runs one of QEMU's programs, which must be installed and succeed.
 pub fn qemu(program: &str, args: &[&str]) -> String {
     let output = Command::new(program)
