@@ -36,6 +36,8 @@ impl Stick {
         // would find the dead file system again on the old one.
         let output = must(Command::new("losetup").args(["--find", "--show"]).arg(&self.image));
         let device = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        // The kernel may hold pages of what was on a device of this name before.
+        must(Command::new("blockdev").args(["--flushbufs", &device]));
         must(Command::new("mount.exfat-fuse").arg(&device).arg(mount));
         self.attached = Some(Attached { device, mount: mount.to_owned() });
     }
