@@ -51,7 +51,7 @@ pub struct Output {
     /// Print JSON lines on standard output instead of text
     #[arg(long, global = true)]
     pub json: bool,
-    /// Print only errors and what was asked for
+    /// Print only warnings, errors and what was asked for; exit code 0 means that you may unplug
     #[arg(long, short, global = true, conflicts_with = "json")]
     pub quiet: bool,
 }
@@ -195,6 +195,9 @@ pub struct DiscardArgs {
     /// Do not ask
     #[arg(long, short)]
     pub yes: bool,
+    /// Give up changes that lie on another PC, too
+    #[arg(long)]
+    pub abandon_session: bool,
 }
 
 /// A decision taken in advance.

@@ -70,7 +70,7 @@ fn act(cli: &Cli, view: &Arc<dyn View>, controls: &Arc<Controls>) -> Result<u8> 
             })
         }
         Command::Discard(args) => {
-            let options = drive_options(&args.drive);
+            let options = Options { abandon_session: args.abandon_session, ..drive_options(&args.drive) };
             confirm_discard(args.yes, &options, &**view)?;
             in_session(&options, view, controls, |controls| {
                 session::recover(&options, Some(Wish::Discard), controls, &**view)

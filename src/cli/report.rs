@@ -73,7 +73,7 @@ pub fn plan(plan: &Plan) {
     if let Some(paging) = plan.paging {
         page.line(format!("Paging      up to {} on this PC, never kept", HumanBytes(paging)));
     }
-    if plan.plain_scratch {
+    if plan.needs_consent {
         page.line(
             "Consent     changes lie unencrypted on this PC until saved; you will be asked to accept that",
         );

@@ -71,6 +71,8 @@ pub fn travel(options: &Options, direction: Direction, view: &dyn View) -> Resul
     if let Some(here) = here {
         return Err(here.undecided());
     }
+    // A record whose changes have landed would come to life again by an undo.
+    claim.drive.write_clean(None)?;
     let gone = match direction {
         Direction::Undo => pocketvm_disk::undo(&claim.commit),
         Direction::Redo => pocketvm_disk::redo(&claim.commit),

@@ -286,18 +286,18 @@ impl Away {
                 format!(
                     "a session of {when} on this PC was not saved, and its folder is not where it should be"
                 ),
-                "point to its folder with --scratch".to_owned(),
+                "point to that folder with --scratch".to_owned(),
             ),
             Place::Original => (
                 format!("this drive is a copy of one whose session of {when} on {host} was not saved"),
                 "save it with the original drive".to_owned(),
             ),
         };
-        Error::new(Kind::Leftover, format!("{what}: {}", record.scratch))
+        // The folder of all sessions is what --scratch wants. The text is the drive's: shown, never followed.
+        let folder = record.scratch.rsplit_once(['/', '\\']).map_or("", |(folder, _)| folder);
+        Error::new(Kind::Leftover, format!("{what}: {folder}"))
             .safe("the drive is intact, as of the session before")
-            .hint(format!(
-                "{hint}; to go on without those changes for good, add --abandon-session to: pocketvm run"
-            ))
+            .hint(format!("{hint}; to go on without those changes for good: pocketvm run --abandon-session"))
     }
 
     /// The error when changes here are to be merged although these are not saved yet: one would shut the other out.

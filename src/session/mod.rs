@@ -36,7 +36,6 @@ use settle::Front;
 use stage::stage;
 
 use crate::drive::{self, Drive, Identity};
-use crate::host::inhibit::Inhibitor;
 use crate::host::{self, scratch};
 use crate::hypervisor::{Candidate, Rendered};
 use crate::{Error, Kind, Result};
@@ -101,7 +100,7 @@ pub fn run(options: &Options, controls: &Controls, view: &dyn View) -> Result<Ou
     let root = options.find_drive()?;
     let scratch = options.find_scratch(&root)?;
     let claim = Claim::new(&root, view)?;
-    let claim = settle_leftovers(claim, &scratch, options, controls, view)?;
+    let (claim, given_up) = settle_leftovers(claim, &scratch, options, controls, view)?;
     let detected = stage(view, Step::Detect, || {
         Ok(detect::detect(Some(&claim.drive), options.fresh_verdicts, Remember::Yes, view))
     })?;
@@ -112,12 +111,15 @@ pub fn run(options: &Options, controls: &Controls, view: &dyn View) -> Result<Ou
         Ok(plan)
     })?;
     let (door, _) = chosen?;
-    may_run(&plan, options, view)?;
+    may_run(&plan, view)?;
     stop_if_wished(controls)?;
+    if let Some(given_up) = given_up {
+        view.show(&Event::notice(Notice::Abandoned, format!("Given up as asked: {given_up}")));
+    }
 
     let template = prepare::template(&claim.drive)?;
     let (prepared, door) = stage(view, Step::Prepare, || {
-        let prepared = prepare::prepare(&claim, &plan, &scratch, options.headless)?;
+        let prepared = prepare::prepare(&claim, &plan, &scratch, options)?;
         let door = carried::detach(door, prepared.folder.path())?;
         Ok((prepared, door))
     })?;
@@ -128,38 +130,37 @@ pub fn run(options: &Options, controls: &Controls, view: &dyn View) -> Result<Ou
     let (_awake, running) = stage(view, Step::Launch, || {
         let rendered = door.render(&machine, &template)?;
         let running = door.launch(&machine, &rendered)?;
-        Ok((keep_awake(view), running))
+        Ok((settle::stay_awake(view), running))
     })?;
     job.complete();
     let started = supervision::Supervision::launched();
     settle::run_and_conclude(claim, folder, record, running, started, Front { options, controls, view })
 }
 
-/// Decides about everything that earlier sessions left behind, until the drive is free for a new one.
+/// Decides about everything that earlier sessions left behind, until the drive is free for a new one; or free but for a
+/// session elsewhere that is to be given up.
 fn settle_leftovers(
     mut claim: Claim,
     scratch: &scratch::Root,
     options: &Options,
     controls: &Controls,
     view: &dyn View,
-) -> Result<Claim> {
+) -> Result<(Claim, Option<Error>)> {
     loop {
         let root = claim.drive.root().to_owned();
         let Leftover { here, away } = claim.leftover(scratch)?;
         if let Some(away) = &away {
-            if options.abandon_session {
-                view.show(&Event::notice(Notice::Abandoned, format!("Given up as asked: {}", away.error())));
-                claim.drive.write_clean(None)?;
-                continue;
+            if options.abandon_session && here.is_none() {
+                // Its record stays until that of the new session takes its place: a start that is refused changes nothing.
+                return Ok((claim, Some(away.error())));
             }
             // What only needs cleaning up here is no reason to hide what is at stake elsewhere.
-            if here.as_ref().is_none_or(|here| !here.is_settled()) {
+            if !options.abandon_session && here.as_ref().is_none_or(|here| !here.is_settled()) {
                 return Err(away.error());
             }
         }
         let Some(here) = here else {
-            claim.drive.write_clean(None)?;
-            return Ok(claim);
+            return Ok((claim, None));
         };
         let answer = if here.is_settled() {
             Some(Answer::Merge)
@@ -177,23 +178,26 @@ fn settle_leftovers(
     }
 }
 
-fn may_run(plan: &Plan, options: &Options, view: &dyn View) -> Result<()> {
+fn may_run(plan: &Plan, view: &dyn View) -> Result<()> {
     if let Some(refusal) = plan.refusals.first() {
         return Err(Error::new(Kind::Refused, refusal.what.clone())
             .safe("nothing was changed on the drive or this PC")
             .hint(refusal.hint.clone()));
     }
-    if plan.plain_scratch && !options.accept_plain_scratch {
-        let text = "While the machine runs, its changes lie on this PC's disk without encryption, readable by you and \
-                    this PC's administrators; after a crash they stay there until you recover or discard them, and \
-                    deleted files can leave traces";
+    if plan.needs_consent {
+        let text = "While the machine runs, its changes lie on this PC's disk without encryption, readable by you and this PC's \
+                administrators; after a crash they stay there until you recover or discard them, and deleted files can \
+                leave traces";
         let question = Question { text: text.into(), answers: vec![Answer::Later, Answer::Accept] };
         if view.ask(&question) != Some(Answer::Accept) {
             return Err(Error::new(Kind::Refused, "nobody accepted unencrypted changes on this PC")
                 .safe("nothing was changed on the drive or this PC")
                 .hint("accept it with --accept-plain-scratch, or for every PC with `scratch: {plain: accepted}` in pocketvm.yaml"));
         }
-        view.show(&Event::notice(Notice::PlainScratch, "Unencrypted changes on this PC were accepted"));
+    } else if plan.plain_scratch {
+        // The drive's owner accepted it; whoever owns this PC should at least read it.
+        let text = "This session's changes lie on this PC without encryption until they are saved";
+        view.show(&Event::notice(Notice::PlainScratch, text));
     }
     Ok(())
 }
@@ -205,15 +209,6 @@ fn stop_if_wished(controls: &Controls) -> Result<()> {
             .safe("nothing was changed on the drive, and this PC holds nothing")
             .hint("start it again with: pocketvm run")),
     }
-}
-
-fn keep_awake(view: &dyn View) -> Inhibitor {
-    let held = Inhibitor::hold("A PocketVM session is running");
-    if let Some(why) = held.refusal() {
-        let text = format!("This PC can't be kept awake ({why}). Do not let it sleep while the machine runs");
-        view.show(&Event::notice(Notice::Awake, text));
-    }
-    held
 }
 
 /// What a run would do. Nothing is written on the drive or the PC.

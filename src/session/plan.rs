@@ -38,6 +38,8 @@ pub struct Plan {
     pub paging: Option<u64>,
     /// Overlays are written to this PC without encryption.
     pub plain_scratch: bool,
+    /// Nobody has accepted that yet.
+    pub needs_consent: bool,
     /// Why it may not run; empty if it may.
     pub refusals: Vec<Refusal>,
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use pocketvm_disk::{CreateOptions, GenerationId};
 use uuid::Uuid;
 
+use super::Options;
 use super::claim::{Claim, disk_error};
 use super::folder::Folder;
 use super::job::Job;
@@ -39,7 +40,7 @@ pub struct Prepared {
 ///
 /// # Errors
 /// A step failed; the ones before it have been taken back.
-pub fn prepare(claim: &Claim, plan: &Plan, scratch: &scratch::Root, headless: bool) -> Result<Prepared> {
+pub fn prepare(claim: &Claim, plan: &Plan, scratch: &scratch::Root, options: &Options) -> Result<Prepared> {
     let manifest = claim.drive.manifest();
     let generations = generations(claim)?;
     let id = Uuid::new_v4();
@@ -70,7 +71,16 @@ pub fn prepare(claim: &Claim, plan: &Plan, scratch: &scratch::Root, headless: bo
 
     let mut job = Job::new();
     let drive = claim.drive.clone();
-    job.step("record the session on the drive", || claim.record(&record), move || drive.write_clean(None))?;
+    // What is recorded now is at most a session that the user gives up; it is back should this one not come about.
+    let before = claim.drive.read_session()?;
+    job.step(
+        "record the session on the drive",
+        || if options.abandon_session { claim.drive.write_session(&record) } else { claim.record(&record) },
+        move || match before {
+            Some(before) => drive.write_session(&before),
+            None => drive.write_clean(None),
+        },
+    )?;
     let path = scratch.path().join(id.to_string());
     let folder = job.step(
         "make the session's folder",
@@ -92,7 +102,7 @@ pub fn prepare(claim: &Claim, plan: &Plan, scratch: &scratch::Root, headless: bo
     if let Some(size) = plan.paging {
         create_paging(&folder.path().join(names::PAGING), size)?;
     }
-    let machine = machine(claim.identity, &claim.drive, plan, folder.path(), headless)?;
+    let machine = machine(claim.identity, &claim.drive, plan, folder.path(), options.headless)?;
     record.phase = Phase::Running;
     record.updated = Timestamp::now();
     folder.write(&record)?;

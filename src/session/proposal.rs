@@ -87,7 +87,8 @@ pub fn propose(
         drive_room,
         disks,
         paging,
-        plain_scratch: manifest.scratch.plain != Plain::Accepted,
+        plain_scratch: true,
+        needs_consent: manifest.scratch.plain != Plain::Accepted && !options.accept_plain_scratch,
         refusals,
     })
 }

@@ -16,6 +16,7 @@ use super::watch::Sought;
 use super::{Options, conclude};
 use crate::drive::names;
 use crate::drive::{Phase, SessionRecord};
+use crate::host::inhibit::Inhibitor;
 use crate::hypervisor::{self, Ending, Running};
 use crate::{Error, Kind, Result, host};
 
@@ -41,7 +42,7 @@ pub struct Front<'a> {
     pub view: &'a dyn View,
 }
 
-/// Decides about what an earlier session left behind; without a wish the view is asked.
+/// Decides about everything that earlier sessions left behind; without a wish the view is asked.
 ///
 /// # Errors
 /// Nobody decided, or what was decided failed. The session stays recoverable then.
@@ -53,40 +54,68 @@ pub fn recover(
 ) -> Result<Outcome> {
     let root = options.find_drive()?;
     let scratch = options.find_scratch(&root)?;
-    let claim = Claim::new(&root, view)?;
-    let Leftover { here, away } = claim.leftover(&scratch)?;
-    let here = match (here, away) {
-        (Some(here), Some(away)) if wish == Some(Wish::Merge) && !here.is_settled() => {
-            drop(here);
-            return Err(away.shuts_out());
-        }
-        (Some(here), _) => here,
-        (None, Some(away)) => {
-            if wish != Some(Wish::Discard) {
-                return Err(away.error());
+    let mut outcome = Outcome::Clean;
+    loop {
+        let claim = Claim::new(&root, view)?;
+        let Leftover { here, away } = claim.leftover(&scratch)?;
+        let here = match (here, away) {
+            (Some(here), Some(away)) if wish == Some(Wish::Merge) && !here.is_settled() => {
+                drop(here);
+                return Err(away.shuts_out());
             }
-            // The user gives up what is elsewhere; that PC will be told so when the drive comes back to it.
-            view.show(&Event::notice(Notice::Abandoned, format!("Given up as asked: {}", away.error())));
-            claim.drive.write_clean(None)?;
-            claim.release()?;
-            return Ok(Outcome::Discarded);
+            (Some(here), _) => here,
+            (None, Some(away)) if outcome != Outcome::Clean => {
+                // What was here is settled; what is elsewhere is not this command's business.
+                view.show(&Event::notice(Notice::Leftover, away.error().to_string()));
+                return Ok(outcome);
+            }
+            (None, Some(away)) => {
+                give_up(&claim, away.error(), wish.as_ref(), options, view)?;
+                claim.release()?;
+                return Ok(Outcome::Discarded);
+            }
+            (None, None) => {
+                claim.drive.write_clean(None)?;
+                claim.release()?;
+                return Ok(outcome);
+            }
+        };
+        let wish = match &wish {
+            Some(wish) => wish.clone(),
+            None if here.is_settled() => Wish::Merge,
+            None => match view.ask(&here.question()) {
+                Some(Answer::Merge) => Wish::Merge,
+                Some(Answer::Discard) => Wish::Discard,
+                _ => return Err(here.undecided()),
+            },
+        };
+        controls.take();
+        let settled = settle(claim, here, &wish, Front { options, controls, view })?;
+        // Saving is what the last line should tell, if anything was saved.
+        if outcome != Outcome::Saved {
+            outcome = settled;
         }
-        (None, None) => {
-            claim.drive.write_clean(None)?;
-            claim.release()?;
-            return Ok(Outcome::Clean);
-        }
-    };
-    let wish = match wish {
-        Some(wish) => wish,
-        None if here.is_settled() => Wish::Merge,
-        None => match view.ask(&here.question()) {
-            Some(Answer::Merge) => Wish::Merge,
-            Some(Answer::Discard) => Wish::Discard,
-            _ => return Err(here.undecided()),
-        },
-    };
-    settle(claim, here, &wish, Front { options, controls, view })
+    }
+}
+
+/// Gives up a session whose changes are elsewhere, if that is what the user wants: that PC is told so when the drive
+/// comes back to it.
+fn give_up(
+    claim: &Claim,
+    away: Error,
+    wish: Option<&Wish>,
+    options: &Options,
+    view: &dyn View,
+) -> Result<()> {
+    let text = format!("{away}. Giving it up can't be taken back");
+    let question = Question { text, answers: vec![Answer::Later, Answer::Discard] };
+    let is_wished = wish == Some(&Wish::Discard)
+        && (options.abandon_session || view.ask(&question) == Some(Answer::Discard));
+    if !is_wished {
+        return Err(away);
+    }
+    view.show(&Event::notice(Notice::Abandoned, format!("Given up as asked: {away}")));
+    claim.drive.write_clean(None)
 }
 
 /// Does what was decided about a left-over session.
@@ -94,6 +123,7 @@ pub fn recover(
 /// # Errors
 /// It can't be done; the session stays recoverable.
 pub fn settle(claim: Claim, here: Here, wish: &Wish, front: Front<'_>) -> Result<Outcome> {
+    let _awake = stay_awake(front.view);
     if let Some(running) = hypervisor::adopt(here.folder.path())? {
         return settle_running(claim, here, running, wish, front);
     }
@@ -196,6 +226,17 @@ pub fn run_and_conclude(
     }
 }
 
+/// Holds off sleep and log-off as long as the value lives, or says that this PC does not allow it.
+pub fn stay_awake(view: &dyn View) -> Inhibitor {
+    let held = Inhibitor::hold("A PocketVM session is running");
+    if let Some(why) = held.refusal() {
+        let text =
+            format!("This PC can't be kept awake ({why}). Do not let it sleep until everything is saved");
+        view.show(&Event::notice(Notice::Awake, text));
+    }
+    held
+}
+
 /// How a guest's run went, in the words of the session.
 struct End {
     clean: bool,
@@ -236,7 +277,9 @@ fn run_guest(
         }
         None => None,
     };
-    if let Some(claim) = &claim {
+    if let Some(claim) = &claim
+        && claim.other_at_stake(record.id)?.is_none()
+    {
         claim.record(&record)?;
     }
     Ok((claim, record, End { clean, interrupted: ran.interrupted, how }))
