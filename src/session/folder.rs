@@ -7,7 +7,19 @@ use uuid::Uuid;
 
 use crate::drive::{SessionRecord, names};
 use crate::host::scratch;
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, host};
+
+/// Cluster size of overlays and the paging disk, in bytes: QEMU's own default, good for the host's disk. The base's is
+/// another matter.
+pub const CLUSTER: u64 = 64 * 1024;
+
+/// What an overlay without any change takes: header, refcount table and refcount block.
+const EMPTY_OVERLAY: u64 = 3 * CLUSTER;
+
+/// Bytes that an overlay takes on this PC, beyond what an empty one does. Zero if it is not there.
+pub fn unsaved(overlay: &Path) -> u64 {
+    host::file::allocated(overlay).unwrap_or(0).saturating_sub(EMPTY_OVERLAY)
+}
 
 /// A folder `<scratch>/<session id>/` that no other launcher works in while this value lives.
 pub struct Folder {
@@ -54,9 +66,9 @@ impl Folder {
         self.session.overlay(disk)
     }
 
-    /// Bytes that a disk's overlay takes on this PC.
+    /// Bytes that a disk's overlay takes on this PC, beyond what an empty one does.
     pub fn unsaved(&self, disk: &str) -> u64 {
-        self.session.allocated(&names::overlay(disk))
+        unsaved(&self.overlay(disk))
     }
 
     /// The session as this PC recorded it; none if the launcher died before it wrote it.

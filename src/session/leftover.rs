@@ -22,7 +22,10 @@ pub struct Leftover {
 
 /// A session whose changes are at stake and can't be reached from here.
 pub struct Away {
-    record: SessionRecord,
+    /// As the drive recorded it.
+    pub record: SessionRecord,
+    /// Its folder, if it is on this PC all the same: the session of a drive that this one was copied from.
+    pub session: Option<scratch::Session>,
     place: Place,
 }
 
@@ -85,7 +88,8 @@ pub fn find(drive: &Drive, identity: Uuid, scratch: &scratch::Root) -> Result<Le
                 () if record.host_id == facts::host_id() => Place::Lost,
                 () => Place::OtherPc,
             };
-            found.away = Some(Away { record, place });
+            let session = sessions.iter().find(|session| session.id() == record.id).cloned();
+            found.away = Some(Away { record, session, place });
         }
     }
     if found.here.is_none() {
@@ -275,7 +279,7 @@ impl Here {
 impl Away {
     /// What is known of it, what is safe, and what to do.
     pub fn error(&self) -> Error {
-        let Away { record, place } = self;
+        let Away { record, place, .. } = self;
         let (host, when) = (&record.host_name, since(record));
         let (what, hint) = match place {
             Place::OtherPc => (
@@ -290,7 +294,7 @@ impl Away {
             ),
             Place::Original => (
                 format!("this drive is a copy of one whose session of {when} on {host} was not saved"),
-                "save it with the original drive".to_owned(),
+                "save it with the original drive; if that is lost, copy it with: pocketvm recover --save-as DIR".to_owned(),
             ),
         };
         // The folder of all sessions is what --scratch wants. The text is the drive's: shown, never followed.

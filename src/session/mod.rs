@@ -133,7 +133,7 @@ pub fn run(options: &Options, controls: &Controls, view: &dyn View) -> Result<Ou
         Ok((settle::stay_awake(view), running))
     })?;
     job.complete();
-    let started = supervision::Supervision::launched();
+    let started = supervision::Supervision::launched(claim.drive.root());
     settle::run_and_conclude(claim, folder, record, running, started, Front { options, controls, view })
 }
 

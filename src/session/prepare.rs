@@ -1,7 +1,7 @@
 //! Everything between the plan and the launch: records, the session's folder, overlays, the paging disk, the
 //! configuration. Each step can be taken back; a failure leaves drive and PC as they were.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 use pocketvm_disk::{CreateOptions, GenerationId};
@@ -9,20 +9,16 @@ use uuid::Uuid;
 
 use super::Options;
 use super::claim::{Claim, disk_error};
-use super::folder::Folder;
+use super::folder::{CLUSTER, Folder};
 use super::job::Job;
 use super::plan::Plan;
-use crate::drive::manifest::Manifest;
+use crate::drive::manifest::{Manifest, Qemu};
 use crate::drive::{DiskRecord, Phase, SessionRecord};
 use crate::drive::{Drive, names};
 use crate::guest::swap;
 use crate::host::{self, scratch};
-use crate::hypervisor::{Base, Machine, MachineDisk};
+use crate::hypervisor::{self, Base, Machine, MachineDisk};
 use crate::{Error, Kind, Result};
-
-/// Cluster size of overlays and the paging disk, in bytes: QEMU's own default, good for the host's disk. The base's is
-/// another matter.
-const CLUSTER: u64 = 64 * 1024;
 
 /// A session that is ready to be launched.
 pub struct Prepared {
@@ -190,14 +186,18 @@ fn variables(manifest: &Manifest) -> std::collections::BTreeMap<String, String> 
     manifest.hypervisors.qemu.variables.as_map().clone()
 }
 
-/// Reads the template of a hypervisor from the drive.
+/// The template of a hypervisor: the drive's, or the built-in one if the manifest names none and the drive has none.
 ///
 /// # Errors
 /// It is missing, too large or not text.
 pub fn template(drive: &Drive) -> Result<String> {
     /// No honest template comes near this.
     const MAX_TEMPLATE: u64 = 256 * 1024;
-    let path: PathBuf = drive.resolve(&drive.manifest().hypervisors.qemu.template)?;
+    let named = &drive.manifest().hypervisors.qemu.template;
+    if *named == Qemu::default().template && !drive.root().join(named.as_str()).exists() {
+        return Ok(hypervisor::qemu::TEMPLATE.to_owned());
+    }
+    let path = drive.resolve(named)?;
     host::whole::read_text(&path, MAX_TEMPLATE).map_err(|error| {
         Error::new(Kind::Drive, "the hypervisor's template can't be read")
             .hint("copy the template of this PocketVM version to the drive")

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::controls::Controls;
 use super::event::{Event, View};
+use super::folder;
 use super::supervision::{Action, Facts, Input, Started};
 use super::watch::{Sought, Watch};
 use crate::drive::Drive;
@@ -100,10 +101,10 @@ fn until_ended(
                     Action::Reopen(place) => {
                         let reopened = reopen(run, guest, &place);
                         if reopened.is_ok() {
-                            root = Some(place.clone());
-                            returned = true;
+                            returned |= root.as_ref() != Some(&place);
+                            root = Some(place);
                         }
-                        results.push(Input::Reopened(reopened.map_err(|why| (place, why))));
+                        results.push(Input::Reopened(reopened));
                         Ok(())
                     }
                     Action::End(ending) => {
@@ -142,6 +143,8 @@ fn forward(events: Receiver<GuestEvent>, inputs: Sender<Input>) {
 }
 
 fn reopen(run: &Supervised<'_>, guest: &dyn Guest, root: &Path) -> Result<(), String> {
+    // Another stick may be at the same place.
+    run.sought.found_at(root)?;
     let drive = Drive::open(root).map_err(|error| error.to_string())?;
     for disk in &run.disks {
         let path = drive.resolve(&disk.base).map_err(|error| error.to_string())?;
@@ -151,11 +154,8 @@ fn reopen(run: &Supervised<'_>, guest: &dyn Guest, root: &Path) -> Result<(), St
 }
 
 fn figures(run: &Supervised<'_>, watch: &Watch, guest: &dyn Guest, start: Instant, view: &dyn View) -> Facts {
-    let unsaved: BTreeMap<String, u64> = run
-        .disks
-        .iter()
-        .map(|disk| (disk.name.clone(), host::file::allocated(&disk.overlay).unwrap_or(0)))
-        .collect();
+    let unsaved: BTreeMap<String, u64> =
+        run.disks.iter().map(|disk| (disk.name.clone(), folder::unsaved(&disk.overlay))).collect();
     let kept = run.disks.iter().filter(|disk| disk.keep).filter_map(|disk| unsaved.get(&disk.name)).sum();
     let scratch_room = host::volume::free(run.scratch).unwrap_or(0);
     let memory = guest.figures().map(|figures| figures.memory).unwrap_or(0);

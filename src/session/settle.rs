@@ -8,7 +8,7 @@ use super::claim::{Claim, gone};
 use super::controls::Controls;
 use super::event::{Answer, Event, Notice, Outcome, Question, Step, View};
 use super::folder::Folder;
-use super::leftover::{Here, Leftover, Standing};
+use super::leftover::{Away, Here, Leftover, Standing};
 use super::run::{Supervised, SupervisedDisk, supervise};
 use super::stage::stage;
 use super::supervision::{Control, Started, Supervision};
@@ -68,6 +68,15 @@ pub fn recover(
                 // What was here is settled; what is elsewhere is not this command's business.
                 view.show(&Event::notice(Notice::Leftover, away.error().to_string()));
                 return Ok(outcome);
+            }
+            (None, Some(Away { record, session: Some(session), .. }))
+                if matches!(wish, Some(Wish::SaveAs(_))) =>
+            {
+                // A copy only: the session stays for the drive that it belongs to.
+                if let Some(Wish::SaveAs(target)) = &wish {
+                    save_as(&Folder::lock(session)?, &record, target)?;
+                }
+                return Ok(Outcome::SetAside);
             }
             (None, Some(away)) => {
                 give_up(&claim, away.error(), wish.as_ref(), options, view)?;

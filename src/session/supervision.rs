@@ -56,7 +56,7 @@ pub enum Input {
     /// A drive came back that is not as we left it.
     DriveChanged(String),
     /// The bases were opened again, or why not.
-    Reopened(Result<(), (PathBuf, String)>),
+    Reopened(Result<(), String>),
     /// The hypervisor did not do an action, and why.
     Refused(Action, String),
 }
@@ -110,7 +110,9 @@ pub struct Supervision {
     deadline: Option<Duration>,
     retry_at: Duration,
     retries: u32,
-    reopen: Option<(PathBuf, Duration)>,
+    root: PathBuf,
+    reopen_at: Option<Duration>,
+    reopen_failed: String,
     drive_room_told: bool,
     adopted: bool,
 }
@@ -125,9 +127,10 @@ pub struct Started {
 }
 
 impl Supervision {
-    /// Of a guest that was just launched.
-    pub fn launched() -> Started {
-        Started { supervision: Supervision::default(), actions: vec![] }
+    /// Of a guest that was just launched from the drive at `root`.
+    pub fn launched(root: &Path) -> Started {
+        let supervision = Supervision { root: root.to_owned(), ..Supervision::default() };
+        Started { supervision, actions: vec![] }
     }
 
     /// Of a guest whose launcher had died, with the drive at `root` now. It may be paused for a reason that nobody saw,
@@ -151,24 +154,34 @@ impl Supervision {
             Input::Tick(facts) => self.on_tick(now, facts),
             Input::DriveGone => self.on_drive_gone(),
             Input::DriveBack(root) if self.paused.contains(&Cause::DriveGone) => {
-                self.reopen = None;
-                vec![Action::Reopen(root)]
+                self.root = root;
+                self.reopen()
             }
             Input::DriveBack(_) => vec![],
             Input::DriveChanged(why) => vec![Action::Tell(Notice::DriveChanged, why)],
             Input::Reopened(Ok(())) => {
-                self.paused.remove(&Cause::DiskError);
-                if self.paused.remove(&Cause::Adopted) {
-                    return self.resume_if_free();
+                let adopted = self.paused.remove(&Cause::Adopted);
+                self.reopen_failed.clear();
+                let missed = self.paused.remove(&Cause::DriveGone) | self.paused.remove(&Cause::DiskError);
+                let mut actions = vec![];
+                if missed {
+                    let text = "The drive's disks are open again. The guest goes on";
+                    actions.push(Action::Tell(Notice::DriveBack, text.into()));
                 }
-                self.go_on(Cause::DriveGone, Notice::DriveBack, "The drive is back. The guest goes on")
+                if missed || adopted {
+                    actions.extend(self.resume_if_free());
+                }
+                actions
             }
-            Input::Reopened(Err((root, why))) => {
-                self.reopen = Some((root, now + RETRY_EVERY));
+            Input::Reopened(Err(why)) => {
+                self.reopen_at = Some(now + RETRY_EVERY);
                 let text = format!(
                     "The drive is there, but its disks could not be opened again: {why}. The guest stays paused; it is \
                      tried again every few seconds"
                 );
+                if std::mem::replace(&mut self.reopen_failed, why) == self.reopen_failed {
+                    return vec![];
+                }
                 vec![Action::Tell(Notice::DriveGone, text)]
             }
             Input::Refused(action, why) => {
@@ -277,10 +290,12 @@ impl Supervision {
                 ));
             }
         }
-        if self.paused.contains(&Cause::DiskError) && now >= self.retry_at {
+        if self.paused.contains(&Cause::DiskError) && now >= self.retry_at && self.reopen_at.is_none() {
             self.retries += 1;
+            self.retry_at = now + RETRY_EVERY;
             if self.retries <= RETRIES {
-                actions.extend(self.go_on(Cause::DiskError, Notice::DiskError, "The disk is tried again"));
+                // The drive may have been away for a moment: what was open on it is dead then, whatever is there now.
+                actions.extend(self.reopen());
             } else if self.retries == RETRIES + 1 {
                 actions.push(Action::Tell(
                     Notice::DiskError,
@@ -290,12 +305,8 @@ impl Supervision {
                 ));
             }
         }
-        if let Some((root, at)) = self.reopen.take() {
-            if now >= at {
-                actions.push(Action::Reopen(root));
-            } else {
-                self.reopen = Some((root, at));
-            }
+        if self.reopen_at.is_some_and(|at| now >= at) {
+            actions.extend(self.reopen());
         }
         if let Some(room) = facts.drive_room {
             let tight = facts.unsaved > room;
@@ -313,7 +324,7 @@ impl Supervision {
 
     fn on_drive_gone(&mut self) -> Vec<Action> {
         self.paused.remove(&Cause::DiskError);
-        self.reopen = None;
+        self.reopen_at = None;
         if !self.paused.insert(Cause::DriveGone) {
             return vec![];
         }
@@ -336,6 +347,11 @@ impl Supervision {
             (true, false) => vec![Action::Resume],
             (true, true) => vec![Action::Resume, Action::ShutDown],
         }
+    }
+
+    fn reopen(&mut self) -> Vec<Action> {
+        self.reopen_at = None;
+        vec![Action::Reopen(self.root.clone())]
     }
 
     fn force(&mut self) -> Vec<Action> {
@@ -393,7 +409,7 @@ mod tests {
         assert_eq!(levers(run.on(at(1), Input::DriveGone)), [Action::Pause]);
         assert_eq!(run.on(at(2), Input::DriveGone), [], "told once");
         assert_eq!(run.on(at(3), Input::DriveBack("/new".into())), [Action::Reopen("/new".into())]);
-        assert_eq!(levers(run.on(at(4), Input::Reopened(Err(("/new".into(), "no".into()))))), []);
+        assert_eq!(levers(run.on(at(4), Input::Reopened(Err("no".into())))), []);
         assert_eq!(levers(run.on(at(5), tick(0))), []);
         assert_eq!(levers(run.on(at(10), tick(0))), [Action::Reopen("/new".into())], "tried again");
         assert_eq!(levers(run.on(at(11), Input::Reopened(Ok(())))), [Action::Resume]);
@@ -414,7 +430,10 @@ mod tests {
         let mut resumed = 0;
         for second in 0..200 {
             run.on(at(second), read_error());
-            resumed += levers(run.on(at(second), tick(0))).len();
+            for action in levers(run.on(at(second), tick(0))) {
+                assert_eq!(action, Action::Reopen(PathBuf::new()));
+                resumed += levers(run.on(at(second), Input::Reopened(Ok(())))).len();
+            }
         }
         assert_eq!(resumed, RETRIES as usize);
     }
