@@ -171,9 +171,7 @@ fn recovered(files: Files) -> (Files, Outcome, Vec<Event>) {
 ///
 /// `POCKETVM_SOAK=100` tries a hundred times as many.
 fn every_cut_is_old_or_new(scene: &Scene, variants: u64, operation: impl FnOnce(&Commit)) {
-    let soak =
-        std::env::var("POCKETVM_SOAK").map_or(1, |factor| factor.parse().expect("POCKETVM_SOAK is a number"));
-    let variants: u64 = variants * soak;
+    let variants = variants * u64::from(common::soak());
     let before = scene.device.files();
     let old = contents(&before);
     scene.device.record();
