@@ -65,7 +65,9 @@ impl Detected {
             {
                 if let Some(rejected) = &accelerator.rejected {
                     let fix = rejected.fix.as_ref().map(|fix| format!(" ({fix})")).unwrap_or_default();
-                    reasons.push(format!("{} is not used: {}{fix}", accelerator.name, rejected.reason));
+                    // What a program said is for `detect`; here the verdict is enough.
+                    let verdict = rejected.reason.split(": ").next().unwrap_or_default();
+                    reasons.push(format!("{} is not used: {verdict}{fix}", accelerator.name));
                     continue;
                 }
                 for reason in reasons {

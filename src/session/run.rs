@@ -128,7 +128,13 @@ fn until_ended(
             Input::DriveGone => root = None,
             _ => {}
         }
-        pending = supervision.on(start.elapsed(), input);
+        pending = vec![];
+        if matches!(input, Input::Guest(GuestEvent::DiskError { no_space: true, .. })) {
+            // The room of a second ago may be what the guest has just filled.
+            let facts = figures(run, watch, guest, start, view);
+            pending.extend(supervision.on(start.elapsed(), Input::Tick(facts)));
+        }
+        pending.extend(supervision.on(start.elapsed(), input));
     }
 }
 

@@ -43,7 +43,7 @@ pub enum Control {
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Input {
-    /// To the guest.
+    /// To the guest. A full disk is told after a [`Input::Tick`] with the figures of that moment.
     Guest(GuestEvent),
     /// A wish.
     Control(Control),
@@ -103,7 +103,8 @@ enum Cause {
 #[derive(Debug, Default)]
 pub struct Supervision {
     paused: BTreeSet<Cause>,
-    room_wanted: Option<u64>,
+    room_wanted: u64,
+    last_room: u64,
     shutting_down: bool,
     interrupted: bool,
     forced: bool,
@@ -199,7 +200,7 @@ impl Supervision {
     fn on_guest(&mut self, now: Duration, event: GuestEvent) -> Vec<Action> {
         match event {
             GuestEvent::DiskError { no_space: true, .. } if self.paused.insert(Cause::HostFull) => {
-                self.room_wanted = None;
+                self.room_wanted = self.last_room.saturating_add(ROOM_TO_GO_ON);
                 vec![Action::Tell(
                     Notice::HostFull,
                     "This PC's disk is full. The guest is paused and nothing is lost. Free 32 MiB or more on this PC; \
@@ -279,16 +280,13 @@ impl Supervision {
             return self.force();
         }
         let mut actions = vec![];
-        if self.paused.contains(&Cause::HostFull) {
-            // Measured after the guest was paused, so that the figure holds nothing of what it has taken since.
-            let wanted = *self.room_wanted.get_or_insert(facts.scratch_room.saturating_add(ROOM_TO_GO_ON));
-            if facts.scratch_room >= wanted {
-                actions.extend(self.go_on(
-                    Cause::HostFull,
-                    Notice::HostRoom,
-                    "There is room again. The guest goes on",
-                ));
-            }
+        self.last_room = facts.scratch_room;
+        if self.paused.contains(&Cause::HostFull) && facts.scratch_room >= self.room_wanted {
+            actions.extend(self.go_on(
+                Cause::HostFull,
+                Notice::HostRoom,
+                "There is room again. The guest goes on",
+            ));
         }
         if self.paused.contains(&Cause::DiskError) && now >= self.retry_at && self.reopen_at.is_none() {
             self.retries += 1;
@@ -396,6 +394,7 @@ mod tests {
     fn a_full_host_disk_resumes_the_guest_only_when_there_is_clearly_more_room() {
         let mut run = Supervision::default();
         run.on(at(1), tick(500 * MIB));
+        run.on(at(2), tick(MIB));
         assert!(matches!(run.on(at(2), full())[..], [Action::Tell(Notice::HostFull, _)]));
         assert_eq!(run.on(at(2), full()), [], "told once");
         assert_eq!(run.on(at(3), tick(MIB)), []);
@@ -441,8 +440,8 @@ mod tests {
     #[test]
     fn the_guest_stays_paused_while_any_cause_holds() {
         let mut run = Supervision::default();
-        run.on(at(1), full());
         run.on(at(1), tick(0));
+        run.on(at(1), full());
         run.on(at(2), Input::DriveGone);
         assert_eq!(levers(run.on(at(3), tick(64 * MIB))), []);
         assert_eq!(levers(run.on(at(4), Input::Reopened(Ok(())))), [Action::Resume]);
