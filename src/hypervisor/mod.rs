@@ -79,6 +79,14 @@ pub fn adopt(scratch: &std::path::Path) -> Result<Option<Running>> {
     qemu::adopt(scratch)
 }
 
+/// Whether a guest was ever started in `scratch`, whatever became of it.
+///
+/// # Errors
+/// Scratch can't be read.
+pub fn was_started(scratch: &std::path::Path) -> Result<bool> {
+    qemu::was_started(scratch)
+}
+
 /// Whether a guest that was started in `scratch` still runs.
 ///
 /// # Errors

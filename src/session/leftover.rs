@@ -136,6 +136,10 @@ fn forgotten(drive: &Drive, identity: Uuid, sessions: Vec<scratch::Session>) -> 
 }
 
 fn here(drive: &Drive, folder: Folder, mut record: SessionRecord) -> Result<Here> {
+    // Nothing ran, so nothing can be lost, whatever was recorded beforehand.
+    if record.phase == Phase::Running && !hypervisor::was_started(folder.path())? {
+        record.phase = Phase::Preparing;
+    }
     // A guest may have shut down after its launcher died.
     if record.phase == Phase::Running && hypervisor::ending(folder.path())? == Some(Ending::PoweredOff) {
         record.clean_shutdown = true;

@@ -69,19 +69,29 @@ pub fn prepare(claim: &Claim, plan: &Plan, scratch: &scratch::Root, options: &Op
     let drive = claim.drive.clone();
     // What is recorded now is at most a session that the user gives up; it is back should this one not come about.
     let before = claim.drive.read_session()?;
+    let restore = move || match &before {
+        Some(before) => drive.write_session(before),
+        None => drive.write_clean(None),
+    };
     job.step(
         "record the session on the drive",
         || if options.abandon_session { claim.drive.write_session(&record) } else { claim.record(&record) },
-        move || match before {
-            Some(before) => drive.write_session(&before),
-            None => drive.write_clean(None),
-        },
+        restore.clone(),
     )?;
     let path = scratch.path().join(id.to_string());
+    let undone = SessionRecord { phase: Phase::Wiping, ..record.clone() };
     let folder = job.step(
         "make the session's folder",
         || Folder::create(scratch, id),
-        move || scratch::Session::open(&path).map_or(Ok(()), |session| session.wipe()),
+        move || {
+            let Some(session) = scratch::Session::open(&path) else { return Ok(()) };
+            // A drive that is gone keeps telling of this session. Then the folder stays, and says that nothing is at stake.
+            if let Err(error) = restore() {
+                session.write_record(&undone)?;
+                return Err(error);
+            }
+            session.wipe()
+        },
     )?;
     folder.write(&record)?;
     for disk in &manifest.disks {

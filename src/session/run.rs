@@ -50,7 +50,7 @@ pub struct Ran {
     pub interrupted: bool,
     /// Where the drive is now; none if it is gone.
     pub root: Option<PathBuf>,
-    /// The drive was away in between.
+    /// The drive was, or may have been, away in between: what is open on it may be dead.
     pub returned: bool,
 }
 
@@ -101,7 +101,7 @@ fn until_ended(
                     Action::Reopen(place) => {
                         let reopened = reopen(run, guest, &place);
                         if reopened.is_ok() {
-                            returned |= root.as_ref() != Some(&place);
+                            returned = true;
                             root = Some(place);
                         }
                         results.push(Input::Reopened(reopened));

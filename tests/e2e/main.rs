@@ -11,6 +11,7 @@ mod harness;
 mod accelerators;
 mod drive_gone;
 mod guest_ends;
+mod history;
 mod killed;
 mod merge;
 mod refusals;

@@ -74,3 +74,39 @@ fn a_copied_drive_is_a_drive_of_its_own_and_leaves_the_originals_session_alone()
     }
     pc.assert_as_before();
 }
+
+#[test]
+fn cleaning_up_here_does_not_hide_what_is_unsaved_elsewhere() {
+    let bench = Bench::new();
+    let drive = Drive::create(&bench.folder("drive"), &Options::new("marker one"));
+    let (first, second) = (Pc::new(&bench, "first"), Pc::new(&bench, "second"));
+    let mut launcher = first.run(&drive);
+    launcher.phase("wipe", "started");
+    launcher.kill();
+    let mut launcher = second.run(&drive);
+    launcher.phase("run", "done");
+    launcher.kill();
+
+    let refused = first.run(&drive).finish();
+    refused.expect(6);
+    assert!(refused.error().contains("second"), "{}", refused.report());
+    second.recover(&drive);
+    second.assert_as_before();
+    first.call(&["recover", drive.path.to_str().unwrap()]).expect(0);
+    first.assert_as_before();
+}
+
+#[test]
+fn giving_up_another_pcs_session_takes_effect_only_with_the_new_session() {
+    let bench = Bench::new();
+    let drive = Drive::create(&bench.folder("drive"), &Options::new("marker one"));
+    let (first, second) = (Pc::new(&bench, "first"), Pc::new(&bench, "second"));
+    let mut launcher = first.run(&drive);
+    launcher.phase("run", "done");
+    launcher.kill();
+
+    let too_much = ["--accelerator", "tcg", "--abandon-session", "--memory", "900 GiB"];
+    second.run_with(&drive, &too_much).finish().expect(5);
+    second.run(&drive).finish().expect(6);
+    first.recover(&drive);
+}

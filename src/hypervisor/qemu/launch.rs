@@ -91,6 +91,11 @@ pub fn launch(machine: &Machine, rendered: &Rendered) -> Result<Running> {
     Ok(running::attend(scratch, client, events, Process::Own { child: process, handle }, record))
 }
 
+/// Whether a QEMU was ever started in `scratch`.
+pub fn was_started(scratch: &Path) -> Result<bool> {
+    Ok(Record::read(scratch)?.is_some())
+}
+
 /// Whether a QEMU that was started in `scratch` still runs.
 pub fn runs(scratch: &Path) -> Result<bool> {
     Ok(Record::read(scratch)?.is_some_and(|record| record.process.is_alive()))

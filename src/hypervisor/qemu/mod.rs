@@ -25,7 +25,7 @@ mod template;
 
 pub use aftermath::ending;
 pub use detect::detect;
-pub use launch::{adopt, runs};
+pub use launch::{adopt, runs, was_started};
 
 /// The built-in template: used when the drive has none of its own.
 pub const TEMPLATE: &str = include_str!("../../../templates/qemu.yaml.hbs");
