@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building, the demo and the tests need, only what is missing, and says what it installs.
 #
-#   scripts/setup.sh [build] [demo] [test] [bench]     (default: build demo test)
+#   scripts/setup.sh [build] [demo] [test] [bench] [windows]     (default: build demo test)
 #
 # For Debian 12 or later and Ubuntu 22.04 or later. Needs root or sudo only when something is missing.
 set -euo pipefail
@@ -64,10 +64,14 @@ for group in "$@"; do
             need mount util-linux
             deny=yes
             ;;
+        windows)
+            need x86_64-w64-mingw32-gcc gcc-mingw-w64-x86-64-win32
+            need /usr/lib/wine/wine64 wine64
+            ;;
         bench)
             need_qemu; need_guest
             ;;
-        *)  die "unknown group; the groups are build, demo, test and bench: $group" ;;
+        *)  die "unknown group; the groups are build, demo, test, bench and windows: $group" ;;
     esac
 done
 

@@ -141,6 +141,7 @@ fn in_session(
     if relaunch::is_needed(&root)? {
         // On POSIX this does not return: the copy takes this process over.
         let code = relaunch::relaunch(scratch.path())?;
+        scratch.remove_if_empty();
         return Ok(u8::try_from(code).unwrap_or(Kind::Unexpected.exit_code()));
     }
     let copy = OwnCopy::hold()?;

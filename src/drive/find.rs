@@ -87,7 +87,7 @@ mod tests {
     fn drive() -> (tempfile::TempDir, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join(names::MANIFEST), "").unwrap();
-        let path = folder.path().canonicalize().unwrap();
+        let path = file::canonical(folder.path()).unwrap();
         (folder, path)
     }
 

@@ -29,15 +29,15 @@ pub fn header(size: u64, uuid: Uuid) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn blkid_and_swaplabel_recognise_our_swap_area() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let uuid = Uuid::new_v4();
         std::fs::write(file.path(), header(8 << 20, uuid).unwrap()).unwrap();
         file.as_file().set_len(8 << 20).unwrap();
-        let said = Command::new("/sbin/swaplabel")
+        let said = std::process::Command::new("/sbin/swaplabel")
             .arg(file.path())
             .output()
             .expect("swaplabel (util-linux) is missing");

@@ -77,16 +77,14 @@ pub fn canonical(path: &Path) -> io::Result<PathBuf> {
 /// The absolute path without links, in a form that other programs understand: `C:\x`, not `\\?\C:\x`, which
 /// many of them refuse.
 ///
+/// Long paths too, or a file deep in a folder would not start with the folder's path; the standard library opens both.
+///
 /// # Errors
 /// The path does not exist.
 #[cfg(windows)]
 pub fn canonical(path: &Path) -> io::Result<PathBuf> {
     let path = fs_err::canonicalize(path)?;
-    let plain = path
-        .to_str()
-        .and_then(|text| text.strip_prefix(r"\\?\"))
-        .filter(|text| text.len() < 260 && text.as_bytes().get(1) == Some(&b':'));
-    Ok(plain.map(PathBuf::from).unwrap_or(path))
+    Ok(super::windows::plain(&path).unwrap_or(path))
 }
 
 /// Bytes that a file takes on its disk: for a sparse file fewer than its length.
@@ -163,15 +161,35 @@ mod tests {
     }
 
     #[test]
+    fn what_was_written_takes_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let mut file = std::fs::File::create(&path).unwrap();
+        file.write_all(&vec![1; 1 << 20]).unwrap();
+        file.sync_all().unwrap();
+        assert!(allocated(&path).unwrap() >= 1 << 20);
+        assert!(allocated(&folder.path().join("nothing")).is_err());
+    }
+
+    // On Windows only a file that was marked as sparse has holes.
+    #[cfg(unix)]
+    #[test]
     fn a_hole_takes_no_room() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("sparse");
-        let file = std::fs::File::create(&path).unwrap();
-        file.set_len(1 << 30).unwrap();
+        std::fs::File::create(&path).unwrap().set_len(1 << 30).unwrap();
         assert!(allocated(&path).unwrap() < 1 << 20);
-        std::fs::write(&path, vec![1; 1 << 20]).unwrap();
-        file.sync_all().unwrap();
-        assert!(allocated(&path).unwrap() >= 1 << 20);
+    }
+
+    #[test]
+    fn a_path_without_links_is_one_that_other_programs_understand() {
+        let folder = tempfile::Builder::new().prefix("Müllers drive ").tempdir().unwrap();
+        let root = canonical(folder.path()).unwrap();
+        assert!(root.is_absolute() && !root.display().to_string().starts_with(r"\\?\"), "{}", root.display());
+        let inside = folder.path().join("x");
+        std::fs::create_dir(&inside).unwrap();
+        assert_eq!(canonical(&inside).unwrap(), root.join("x"));
+        assert!(canonical(&folder.path().join("nothing")).is_err());
     }
 
     #[test]
@@ -182,8 +200,15 @@ mod tests {
         std::fs::copy(&one, &other).unwrap();
         assert_eq!(number(&one).unwrap(), number(&one).unwrap());
         assert_ne!(number(&one).unwrap(), number(&other).unwrap());
-        let before = made(&one).unwrap();
-        std::fs::write(&one, "changed").unwrap();
-        assert_eq!(made(&one).unwrap(), before);
+    }
+
+    #[test]
+    fn a_file_that_is_changed_was_made_when_it_was_made() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        std::fs::write(&path, "x").unwrap();
+        let before = made(&path).unwrap();
+        std::fs::write(&path, "changed").unwrap();
+        assert_eq!(made(&path).unwrap(), before);
     }
 }

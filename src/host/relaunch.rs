@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
 use super::volume::{Attachment, Volume};
-use super::{env, private};
+use super::{env, private, whole};
 use crate::drive::names;
 use crate::{Error, Kind, Result};
 
@@ -70,10 +70,16 @@ fn run(mut command: Command) -> io::Result<i32> {
     Err(command.exec())
 }
 
-/// Windows has no such call; this process waits and passes the exit code on.
+/// Windows has no such call; this process waits, clears up and passes the exit code on.
 #[cfg(windows)]
 fn run(mut command: Command) -> io::Result<i32> {
-    Ok(command.status()?.code().unwrap_or(1))
+    // Ctrl-C goes to every program of the console. The copy answers it; this process is only not to end before.
+    // Should the system refuse, the session is no worse for it.
+    let _unheard = super::signals::listen();
+    let code = command.status()?.code().unwrap_or(1);
+    // A running program can't remove itself, and the copy was one until now. What stays is removed at the next start.
+    let _ = Path::new(command.get_program()).parent().map(fs_err::remove_dir_all);
+    Ok(code)
 }
 
 /// Makes and verifies the copy.
@@ -87,8 +93,7 @@ fn copy_to(executable: &Path, scratch_root: &Path) -> Result<PathBuf> {
     private::create_folder(&folder).map_err(failed)?;
     let copy = folder.join(executable.file_name().unwrap_or("pocketvm".as_ref()));
     let copied = || -> io::Result<bool> {
-        fs_err::copy(executable, &copy)?;
-        fs_err::File::open(&copy)?.sync_all()?;
+        whole::copy_new(executable, &copy)?;
         private::make_executable(&copy)?;
         Ok(hash(executable)? == hash(&copy)?)
     };
@@ -236,11 +241,10 @@ mod tests {
         let folder = copy.parent().unwrap();
         remove_left_over(root.path());
         assert!(copy.exists(), "one that is about to start");
-        let living = OwnCopy::hold_folder(folder.to_owned()).unwrap();
+        let mut living = OwnCopy::hold_folder(folder.to_owned()).unwrap();
         remove_left_over(root.path());
         assert!(copy.exists(), "one that runs");
-        let OwnCopy { lock, .. } = &living;
-        lock.as_ref().unwrap().unlock().unwrap();
+        drop(living.lock.take());
         remove_left_over(root.path());
         assert!(!folder.exists(), "one that was killed");
     }

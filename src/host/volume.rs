@@ -135,7 +135,7 @@ impl Volume {
     /// # Errors
     /// The path does not exist, or the system does not answer.
     pub fn of(path: &Path) -> io::Result<Volume> {
-        platform::volume_of(&fs_err::canonicalize(path)?)
+        platform::volume_of(&super::file::canonical(path)?)
     }
 
     /// Whether `other` is the same mounted volume.
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn the_volume_of_a_folder_has_room_and_a_mount_point_above_it() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().canonicalize().unwrap();
+        let path = crate::host::file::canonical(folder.path()).unwrap();
         let volume = Volume::of(&path).unwrap();
         assert!(path.starts_with(&volume.mount_point), "{volume:?}");
         assert!(volume.total >= volume.free && volume.total > 0, "{volume:?}");

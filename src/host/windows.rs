@@ -4,12 +4,13 @@
 //! as the call, buffers are passed with their true lengths, and handles are borrowed from open files.
 #![allow(unsafe_code)]
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io;
 use std::os::windows::ffi::{OsStrExt, OsStringExt};
 use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf, Prefix};
 use std::ptr::{null, null_mut};
 use std::sync::OnceLock;
 
@@ -106,6 +107,25 @@ pub(super) fn file_number(path: &Path) -> io::Result<Option<u64>> {
     Ok(Some(u64::from(information.nFileIndexHigh) << 32 | u64::from(information.nFileIndexLow)))
 }
 
+/// `path` without `\\?\`, if it has that and means a disk or a share.
+pub(super) fn plain(path: &Path) -> Option<PathBuf> {
+    let mut parts = path.components();
+    let Some(Component::Prefix(prefix)) = parts.next() else { return None };
+    let mut plain = match prefix.kind() {
+        Prefix::VerbatimDisk(letter) => OsString::from(format!("{}:", char::from(letter))),
+        Prefix::VerbatimUNC(server, share) => {
+            let mut start = OsString::from(r"\\");
+            start.push(server);
+            start.push(r"\");
+            start.push(share);
+            start
+        }
+        _ => return None,
+    };
+    plain.push(parts.as_path());
+    Some(plain.into())
+}
+
 /// The root of the volume on which `path` lies: `E:\`.
 pub(super) fn volume_root(path: &Path) -> io::Result<PathBuf> {
     let path = wide(path);
@@ -114,7 +134,7 @@ pub(super) fn volume_root(path: &Path) -> io::Result<PathBuf> {
     // SAFETY: see the module.
     check(unsafe { GetVolumePathNameW(path.as_ptr(), buffer.as_mut_ptr(), length) })?;
     let end = buffer.iter().position(|unit| *unit == 0).unwrap_or(buffer.len());
-    Ok(std::ffi::OsString::from_wide(&buffer[..end]).into())
+    Ok(OsString::from_wide(&buffer[..end]).into())
 }
 
 /// What a volume says about itself.
@@ -227,4 +247,35 @@ pub(super) fn is_external(root: &Path) -> Option<bool> {
 pub(super) fn keep_awake() -> bool {
     // SAFETY: takes a number; 0 is failure.
     unsafe { SetThreadExecutionState(ES_CONTINUOUS | ES_SYSTEM_REQUIRED) != 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_of_a_disk_or_share_is_written_plainly_and_any_other_stays() {
+        for (path, expected) in [
+            (r"\\?\E:\Müllers drive\x", Some(r"E:\Müllers drive\x")),
+            (r"\\?\E:\", Some(r"E:\")),
+            (r"\\?\UNC\server\share\x", Some(r"\\server\share\x")),
+            (r"\\?\Volume{00000000-0000-0000-0000-000000000005}\x", None),
+            (r"E:\x", None),
+        ] {
+            assert_eq!(plain(Path::new(path)), expected.map(PathBuf::from), "{path}");
+        }
+        let long = "a".repeat(300);
+        assert_eq!(
+            plain(&PathBuf::from(format!(r"\\?\E:\{long}"))),
+            Some(PathBuf::from(format!(r"E:\{long}"))),
+            "a long path stays below the folder that it is in"
+        );
+    }
+
+    #[test]
+    fn the_root_of_a_volume_is_its_letter() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = volume_root(&crate::host::file::canonical(folder.path()).unwrap()).unwrap();
+        assert!(drive_letters().contains(&root), "{}", root.display());
+    }
 }

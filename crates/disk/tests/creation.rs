@@ -3,6 +3,8 @@
 
 mod common;
 
+use std::io::{Read, Seek, SeekFrom};
+
 use common::{assert_same, io, qemu, text};
 use pocketvm_disk::{CreateOptions, Error, check, create, inspect};
 
@@ -33,11 +35,11 @@ fn initial_content_is_what_the_guest_reads() {
     create(&image, &CreateOptions { content: &content, ..CreateOptions::new(4 << 30) }).unwrap();
     common::assert_clean(&image);
     qemu("qemu-img", &["convert", "-O", "raw", text(&image), text(&raw)]);
-    use std::os::unix::fs::FileExt;
-    let file = std::fs::File::open(&raw).unwrap();
+    let mut file = std::fs::File::open(&raw).unwrap();
     for (offset, data) in content {
         let mut read = vec![0; data.len()];
-        file.read_exact_at(&mut read, offset).unwrap();
+        file.seek(SeekFrom::Start(offset)).unwrap();
+        file.read_exact(&mut read).unwrap();
         assert_eq!(read, data);
     }
     assert_eq!(check(&image).unwrap().data, 3);

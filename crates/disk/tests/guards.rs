@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -33,8 +34,9 @@ fn stamped(drive: &Drive) -> (std::path::PathBuf, GenerationId) {
 
 /// Changes bytes of a file.
 fn poke(path: &Path, at: u64, bytes: &[u8]) {
-    use std::os::unix::fs::FileExt;
-    std::fs::OpenOptions::new().write(true).open(path).unwrap().write_all_at(bytes, at).unwrap();
+    let mut file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+    file.seek(SeekFrom::Start(at)).unwrap();
+    file.write_all(bytes).unwrap();
 }
 
 /// The base is refused with `why` by `inspect`, by `check` and by `stamp`, and stays as it is.
@@ -185,7 +187,7 @@ struct Holder(std::process::Child);
 
 impl Holder {
     fn open(image: &Path, read_only: bool) -> Self {
-        use std::io::{BufRead, BufReader, Write};
+        use std::io::{BufRead, BufReader};
         let mut command = Command::new("qemu-io");
         if read_only {
             command.arg("-r");

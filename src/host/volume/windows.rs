@@ -42,7 +42,9 @@ pub(super) fn volume_of(path: &Path) -> io::Result<Volume> {
 }
 
 pub(super) fn room(path: &Path) -> io::Result<Room> {
-    let (total, free) = windows::room(path)?;
+    // The call wants a folder.
+    let folder = path.parent().filter(|_| path.is_file()).unwrap_or(path);
+    let (total, free) = windows::room(folder)?;
     Ok(Room { total, free })
 }
 

@@ -1,10 +1,11 @@
 //! A file as storage.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 
-use super::{Storage, lock};
+use super::Storage;
+use super::lock::{self, Obstacle};
 use crate::error::{Error, Result};
 
 /// How a file is opened.
@@ -34,27 +35,17 @@ impl FileStorage {
         let name = path.display().to_string();
         // Opening a pipe blocks for ever, opening a device may do anything; on a found stick a name may be either.
         if !fs_err::metadata(path)?.is_file() {
-            return Err(named(
-                &name,
-                std::io::Error::new(std::io::ErrorKind::InvalidInput, "not a regular file"),
-            )
-            .into());
+            let error = io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
+            return Err(named(&name, error).into());
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(access == Access::Write)
-            .open(path)
-            .map_err(|error| named(&name, error))?;
-        let storage = FileStorage { file, name };
-        if access == Access::Write {
-            storage.lock_exclusively()?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(access == Access::Write);
+        match lock::open(&mut options, path, access) {
+            Ok(file) => Ok(FileStorage { file, name }),
+            Err(Obstacle::Merge) => Err(Error::Busy { file: name }),
+            Err(Obstacle::Writer) => Err(Error::InUse { image: name }),
+            Err(Obstacle::Other(error)) => Err(named(&name, error).into()),
         }
-        if access != Access::Read
-            && !lock::keep_writers_out(&storage.file).map_err(|error| named(&storage.name, error))?
-        {
-            return Err(Error::InUse { image: storage.name.clone() });
-        }
-        Ok(storage)
     }
 
     /// Makes a new, empty file; an existing one is an error.
@@ -72,28 +63,14 @@ impl FileStorage {
         Ok(FileStorage { file, name })
     }
 
-    fn lock_exclusively(&self) -> Result<()> {
-        match self.file.try_lock() {
-            Ok(()) => Ok(()),
-            Err(TryLockError::WouldBlock) => Err(Error::Busy { file: self.name.clone() }),
-            // A file system without locks: the drive's own lock is what is left.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
-            Err(TryLockError::Error(error)) => Err(named(&self.name, error).into()),
-        }
-    }
-
     fn named<T>(&self, result: io::Result<T>) -> io::Result<T> {
         result.map_err(|error| named(&self.name, error))
     }
 }
 
 impl Drop for FileStorage {
-    /// Unlocks instead of leaving that to the closing: a child process that another thread is just starting holds
-    /// a copy of the handle for a moment, and with it the lock.
     fn drop(&mut self) {
-        // Closing is still to come, should this fail.
-        let _ = self.file.unlock();
-        let _ = lock::let_writers_in(&self.file);
+        lock::release(&self.file);
     }
 }
 
@@ -183,5 +160,50 @@ impl Storage for FileStorage {
         }
         #[cfg(not(unix))]
         None
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_written_can_be_read_by_others_and_written_by_nobody_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("base");
+        FileStorage::create(&path).unwrap().write_at(0, b"content").unwrap();
+        let writer = FileStorage::open(&path, Access::Write).unwrap();
+        writer.write_at(3, b"TENT").unwrap();
+        let reader = FileStorage::open(&path, Access::Read).unwrap();
+        let mut bytes = [0; 7];
+        reader.read_at(0, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"conTENT");
+        assert!(matches!(FileStorage::open(&path, Access::Write), Err(Error::Busy { .. })));
+        drop(writer);
+        FileStorage::open(&path, Access::Write).unwrap();
+    }
+
+    #[test]
+    fn reading_past_the_end_is_an_error_and_writing_past_it_fills_with_zeroes() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = FileStorage::create(&folder.path().join("image")).unwrap();
+        file.write_at(5, b"x").unwrap();
+        let mut bytes = [1; 6];
+        file.read_at(0, &mut bytes).unwrap();
+        assert_eq!(&bytes, b"\0\0\0\0\0x");
+        assert_eq!(file.read_at(1, &mut bytes).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+        file.flush().unwrap();
+        assert_eq!(file.len().unwrap(), 6);
+    }
+
+    #[test]
+    fn what_is_read_while_nobody_writes_keeps_nobody_from_reading() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("overlay");
+        FileStorage::create(&path).unwrap();
+        let _one = FileStorage::open(&path, Access::ReadStable).unwrap();
+        FileStorage::open(&path, Access::ReadStable).unwrap();
+        FileStorage::open(&path, Access::Read).unwrap();
     }
 }

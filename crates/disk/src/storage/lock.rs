@@ -1,35 +1,118 @@
-//! QEMU's image locks, so that a plain QEMU cannot write to a base while a merge does, nor the other way round.
+//! Who may use a file together with us: no second merge, and no QEMU that writes. Readers are not disturbed.
+//!
+//! On Windows this is said when a file is opened; its locks would keep readers out as well. On Unix the file itself is
+//! locked against merges, and on Linux bytes of it against QEMU.
 //!
 //! QEMU marks what it does with an image by locks on single bytes (`block/file-posix.c`): byte 100 + n is locked
 //! by who uses permission n, byte 200 + n by who does not let others use it. Permission 1 is writing, 3 is
 //! resizing. A merge forbids both to others and does not claim them itself, because a running guest that reads
 //! the base forbids them too, and a shadow merge does not disturb it.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 
-/// Keeps QEMU writers out of `file` until it is closed.
-///
-/// Returns `false` if one has it open for writing. Open file description locks exist on Linux only; elsewhere
-/// nothing is locked (Windows opens files exclusively anyway).
-pub(super) fn keep_writers_out(file: &File) -> io::Result<bool> {
-    #[cfg(target_os = "linux")]
-    return linux::keep_writers_out(file);
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = file;
-        Ok(true)
+use super::Access;
+
+pub(super) use platform::{open, release};
+
+/// What stands in the way of an access.
+pub(super) enum Obstacle {
+    /// Another merge.
+    Merge,
+    /// A program that writes.
+    Writer,
+    /// Something else.
+    Other(io::Error),
+}
+
+impl From<io::Error> for Obstacle {
+    fn from(error: io::Error) -> Self {
+        Obstacle::Other(error)
     }
 }
 
-/// Takes back [`keep_writers_out`].
-pub(super) fn let_writers_in(file: &File) -> io::Result<()> {
+#[cfg(windows)]
+mod platform {
+    use std::os::windows::fs::OpenOptionsExt;
+    use std::path::Path;
+
+    use super::*;
+
+    /// `FILE_SHARE_READ` of `winnt.h`: until the file is closed, nobody can open it for writing, nor remove it.
+    const SHARE_READ: u32 = 1;
+
+    /// `ERROR_SHARING_VIOLATION` of `winerror.h`.
+    const SHARING_VIOLATION: i32 = 32;
+
+    /// Opens a file and holds it as `access` says. QEMU shares what it opens with readers only, so that its readers
+    /// keep a merge out here.
+    pub(in super::super) fn open(
+        options: &mut OpenOptions,
+        path: &Path,
+        access: Access,
+    ) -> Result<File, Obstacle> {
+        if access != Access::Read {
+            options.share_mode(SHARE_READ);
+        }
+        options.open(path).map_err(|error| match (error.raw_os_error(), access) {
+            (Some(SHARING_VIOLATION), Access::Write) => Obstacle::Merge,
+            (Some(SHARING_VIOLATION), _) => Obstacle::Writer,
+            _ => Obstacle::Other(error),
+        })
+    }
+
+    /// Nothing to do: the closing releases the file.
+    pub(in super::super) fn release(_file: &File) {}
+}
+
+#[cfg(not(windows))]
+mod platform {
+    use std::fs::TryLockError;
+    use std::path::Path;
+
+    use super::*;
+
+    /// Opens a file and locks it as `access` says.
+    pub(in super::super) fn open(
+        options: &mut OpenOptions,
+        path: &Path,
+        access: Access,
+    ) -> Result<File, Obstacle> {
+        let file = options.open(path)?;
+        if access == Access::Write {
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(Obstacle::Merge),
+                // A file system without locks: the drive's own lock is what is left.
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+                Err(TryLockError::Error(error)) => return Err(error.into()),
+            }
+        }
+        if access != Access::Read && !keep_writers_out(&file)? {
+            return Err(Obstacle::Writer);
+        }
+        Ok(file)
+    }
+
+    /// Unlocks instead of leaving that to the closing: a child process that another thread is just starting holds
+    /// a copy of the handle for a moment, and with it the lock.
+    pub(in super::super) fn release(file: &File) {
+        // Closing is still to come, should this fail.
+        let _ = file.unlock();
+        #[cfg(target_os = "linux")]
+        let _ = super::linux::let_writers_in(file);
+    }
+
+    /// Keeps QEMU writers out of `file` until it is closed. Returns `false` if one has it open for writing.
     #[cfg(target_os = "linux")]
-    return linux::let_writers_in(file);
+    fn keep_writers_out(file: &File) -> io::Result<bool> {
+        super::linux::keep_writers_out(file)
+    }
+
+    /// QEMU's locks need open file description locks, which only Linux has.
     #[cfg(not(target_os = "linux"))]
-    {
-        let _ = file;
-        Ok(())
+    fn keep_writers_out(_file: &File) -> io::Result<bool> {
+        Ok(true)
     }
 }
 
