@@ -2,7 +2,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: bench help setup build demo test lint check-format clippy deny doc unit-tests advisories
+.PHONY: bench help setup build demo windows test lint check-format clippy deny doc unit-tests advisories
 
 # Build results live outside the clone, so that a fresh clone builds fast; the folder may vanish at any time.
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pocketvm/target
@@ -25,6 +25,10 @@ build: ## builds the program
 demo: ## the main job: a drive with a real guest, run twice
 	@scripts/setup.sh build demo
 	@scripts/demo.sh
+
+windows: ## builds for Windows and runs it under Wine; checks the build for macOS
+	@scripts/setup.sh build windows
+	@scripts/windows.sh
 
 test: setup lint unit-tests advisories ## passes every check and test, with real guests
 
