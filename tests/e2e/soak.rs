@@ -126,6 +126,8 @@ fn nothing_that_was_saved_is_ever_lost_or_saved_twice() {
                 launcher.finish()
             }
         };
+        let end = finished.events.last().map(ToString::to_string).unwrap_or_default();
+        println!("  ended with {:?}: {end}", finished.code);
         // Whatever was left, one command gets the drive back into order.
         pc.recover(&drive);
         pc.assert_as_before();
