@@ -1,24 +1,11 @@
 //! An accelerator is judged by what it does, not by its name.
 
-use std::os::unix::fs::PermissionsExt;
+use super::harness::{Bench, Drive, Finished, Options, Pc};
 
-use super::harness::{Bench, Drive, Finished, Options, Pc, find_program};
-
-/// A PC whose QEMU does `what` (shell commands) when it is to use KVM; everything else is the real one.
+/// A PC whose QEMU does `what` (shell commands) when it is to use KVM.
 fn pc_with_bad_kvm(bench: &Bench, what: &str) -> Pc {
-    let mut pc = Pc::new(bench, "pc");
-    let programs = bench.folder("programs");
-    let wrapper = programs.join("qemu-system-x86_64");
-    let real = find_program("qemu-system-x86_64").unwrap();
-    let asks = "-accel*help | *-version* | *-display*help";
-    let script = format!(
-        "#!/bin/sh\ncase \"$*\" in {asks}) ;; *kvm*) {what} ;; esac\nexec '{}' \"$@\"\n",
-        real.display()
-    );
-    std::fs::write(&wrapper, script).unwrap();
-    std::fs::set_permissions(&wrapper, std::fs::Permissions::from_mode(0o755)).unwrap();
-    pc.programs = Some(programs);
-    pc
+    let questions = "-accel*help | *-version* | *-display*help";
+    Pc::new(bench, "pc").with_qemu(bench, &format!("{questions}) ;; *kvm*) {what} ;;"))
 }
 
 /// What was found about KVM.

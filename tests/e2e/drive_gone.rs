@@ -147,3 +147,28 @@ fn a_stick_that_was_away_for_a_moment_only_is_taken_up_again() {
     launcher.finish().expect(0);
     pc.assert_as_before();
 }
+
+#[test]
+fn a_stick_pulled_during_the_launch_leaves_nothing_in_the_way() {
+    let bench = Bench::new();
+    // A QEMU that has not opened its disks when the stick is pulled, and then can't.
+    let pulled = bench.path().join("pulled");
+    let wait = format!("*base-file*) while [ ! -e '{}' ]; do sleep 0.1; done ;;", pulled.display());
+    let pc = Pc::new(&bench, "pc").with_qemu(&bench, &wait);
+    let mut stick = Stick::exfat(&bench, 600);
+    let mount = bench.path().join("stick");
+    stick.attach(&mount);
+    let drive = Drive::create(&mount.join("drive"), &Options::new("marker one;show"));
+    let mut launcher = pc.run(&drive);
+    launcher.phase("launch", "started");
+    stick.pull();
+    std::fs::write(&pulled, "").unwrap();
+    let finished = launcher.finish();
+    assert!(matches!(finished.code, Some(7 | 11)), "{}", finished.report());
+
+    stick.attach(&mount);
+    drive.assert_untouched();
+    pc.recover(&drive);
+    pc.assert_as_before();
+    assert_eq!(pc.session(&drive).markers("user"), ["one"]);
+}

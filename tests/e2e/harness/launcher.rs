@@ -1,6 +1,8 @@
 //! The program under test: started as a person's shell would start it, watched through its JSON lines.
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, PipeWriter, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -10,6 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::bench::find;
 use super::{Bench, Drive, Line, serial};
 
 /// Longest wait for anything: several times what a loaded machine needs for a whole session under emulation.
@@ -25,7 +28,7 @@ pub struct Pc {
     pub name: String,
     pub scratch: PathBuf,
     /// Folder that is searched for programs first.
-    pub programs: Option<PathBuf>,
+    programs: Option<PathBuf>,
 }
 
 impl Pc {
@@ -36,6 +39,19 @@ impl Pc {
             scratch: bench.folder(&format!("internal disk of {name}")),
             programs: None,
         }
+    }
+
+    /// On this PC, QEMU is a shell script: `cases` are those of a `case` on its arguments, the rest is the real one.
+    #[must_use]
+    pub fn with_qemu(mut self, bench: &Bench, cases: &str) -> Pc {
+        let folder = bench.folder(&format!("programs of {}", self.name));
+        let wrapper = folder.join("qemu-system-x86_64");
+        let real = find("qemu-system-x86_64").unwrap();
+        let script = format!("#!/bin/sh\ncase \"$*\" in {cases} esac\nexec '{}' \"$@\"\n", real.display());
+        std::fs::write(&wrapper, script).unwrap();
+        std::fs::set_permissions(&wrapper, Permissions::from_mode(0o755)).unwrap();
+        self.programs = Some(folder);
+        self
     }
 
     /// The program's command line on this PC, not yet started.

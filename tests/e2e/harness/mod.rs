@@ -9,7 +9,7 @@ mod processes;
 mod serial;
 mod stick;
 
-pub use bench::{Bench, find as find_program, must};
+pub use bench::{Bench, must};
 pub use drive::{Drive, Options};
 pub use guest::Line;
 pub use launcher::{Finished, Launcher, Pc, program};
