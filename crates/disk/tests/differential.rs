@@ -101,9 +101,11 @@ fn compressed_bases_of_both_methods_are_merged_into() {
 fn a_base_grows_with_its_overlay() {
     let drive = Drive::new();
     let base = drive.base("b.qcow2");
-    // Neither end is a multiple of the cluster size, and the old end's cluster holds data.
-    qemu("qemu-img", &["create", "-q", "-f", "qcow2", text(&base), "1000448"]);
-    io(&base, &["write -q -P 7 0 1000448".to_owned()]);
+    // Neither end is a multiple of the cluster size, and the last cluster holds data behind the old end, which the
+    // guest must never see.
+    qemu("qemu-img", &["create", "-q", "-f", "qcow2", text(&base), "1M"]);
+    io(&base, &["write -q -P 7 0 1M".to_owned()]);
+    qemu("qemu-img", &["resize", "-q", "--shrink", text(&base), "1000448"]);
     let generation = drive.stamp("b.qcow2");
     let overlay = drive.overlay("o.qcow2", &base, "cluster_size=4k");
     qemu("qemu-img", &["resize", "-q", text(&overlay), "700000256"]);

@@ -77,6 +77,22 @@ fn a_foreign_write_into_the_room_of_the_manifest_does_no_harm() {
 }
 
 #[test]
+fn the_manifest_outlives_the_commit_record() {
+    let mut session = Session::new();
+    session.merge(1);
+    let record = session.drive.path("drive/commit");
+    std::fs::remove_file(&record).unwrap();
+    pocketvm_disk::CommitFile::create(&record).unwrap();
+    // Without history, only the base itself says which clusters the manifest has.
+    let overlay = session.drive.overlay("other", &session.base, "");
+    io(&overlay, &["write -q -P 5 16M 16M".to_owned()]);
+    let disk = session.drive.disk("b.qcow2", &overlay, session.generation);
+    session.drive.merge(std::slice::from_ref(&disk));
+    session.generation = disk.next;
+    assert_eq!(session.merge(1).skipped, 4 << 20);
+}
+
+#[test]
 fn undo_goes_back_to_the_manifest_of_its_generation() {
     let mut session = Session::new();
     session.merge(1);
