@@ -309,7 +309,14 @@ fn undo_and_redo_change_all_disks_of_a_merge_together() {
     }
     let disks = [drive.disk("b.qcow2", &overlays[0], first), drive.disk("user.qcow2", &overlays[1], first)];
     merge(&drive.commit().noting("PC A"), &disks, &()).unwrap();
-    let step = &history(&drive.commit()).unwrap()[0];
+    let held = drive.commit();
+    let step = &CommitFile::peek_history(&drive.path("drive/commit")).unwrap()[0];
+    assert_eq!(
+        history(&held).unwrap(),
+        std::slice::from_ref(step),
+        "reading does not need the record for itself"
+    );
+    drop(held);
     assert_eq!((step.note.as_str(), step.time > 1_700_000_000, step.disks.len()), ("PC A", true, 2));
     let all = |pattern: u32| {
         for image in [&base, &other] {

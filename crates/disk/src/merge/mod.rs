@@ -61,9 +61,16 @@ impl CommitFile {
     /// # Errors
     /// The record can't be read.
     pub fn is_interrupted(path: &Path) -> Result<bool> {
-        let history = History::parse(&TwoSlot::peek(path)?)
-            .map_err(|what| Error::BadRecord { what, file: path.display().to_string() })?;
-        Ok(history.flip.is_some_and(|flip| flip.pending))
+        Ok(peek(path)?.flip.is_some_and(|flip| flip.pending))
+    }
+
+    /// As [`history`]. Looks without holding the record, so it also works while a merge does and on a drive that is
+    /// write-protected.
+    ///
+    /// # Errors
+    /// The record can't be read.
+    pub fn peek_history(path: &Path) -> Result<Vec<HistoryStep>> {
+        Ok(travel::describe_steps(&peek(path)?))
     }
 
     /// Opens the commit record at `path`; the bases it names lie below `root`. Held until it is dropped.
@@ -73,6 +80,11 @@ impl CommitFile {
     pub fn open(path: &Path, root: &Path) -> Result<Self> {
         Ok(CommitFile::new(TwoSlot::open(path)?, Folder::new(root)))
     }
+}
+
+fn peek(path: &Path) -> Result<History> {
+    History::parse(&TwoSlot::peek(path)?)
+        .map_err(|what| Error::BadRecord { what, file: path.display().to_string() })
 }
 
 impl<R: Root, C: Storage> CommitFile<R, C> {

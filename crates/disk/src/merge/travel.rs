@@ -41,18 +41,19 @@ pub struct HistoryDisk {
 /// # Errors
 /// The record can't be read.
 pub fn history<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<Vec<HistoryStep>> {
-    let history = commit.load()?;
-    Ok(history
-        .steps
-        .iter()
-        .enumerate()
+    Ok(describe_steps(&commit.load()?))
+}
+
+pub(super) fn describe_steps(history: &History) -> Vec<HistoryStep> {
+    let steps = history.steps.iter().enumerate();
+    steps
         .map(|(at, step)| HistoryStep {
             applied: at < history.position,
             time: step.time,
             note: step.note.clone(),
             disks: step.disks.iter().map(describe).collect(),
         })
-        .collect())
+        .collect()
 }
 
 fn describe(change: &Change) -> HistoryDisk {
