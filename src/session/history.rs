@@ -42,9 +42,7 @@ pub fn history(options: &Options) -> Result<Vec<Save>> {
     if !path.exists() {
         return Ok(vec![]);
     }
-    let steps = pocketvm_disk::CommitFile::open(&path, drive.root())
-        .and_then(|commit| pocketvm_disk::history(&commit))
-        .map_err(disk_error)?;
+    let steps = pocketvm_disk::CommitFile::peek_history(&path).map_err(disk_error)?;
     Ok(steps
         .into_iter()
         .map(|step| Save {
