@@ -208,21 +208,29 @@ fn decide<S: Storage>(flip: &Flip, files: &[S], found: &[Found]) -> Result<Direc
             }
         }
     }
-    let mut all = [true, true];
+    if all_hold(flip, files, found, Direction::Forward)? {
+        return Ok(Direction::Forward);
+    }
+    if all_hold(flip, files, found, Direction::Back)? {
+        return Ok(Direction::Back);
+    }
+    Err(Error::Damaged {
+        what: "the device lost parts of both generations".to_owned(),
+        image: flip.disks.iter().map(|change| change.base.as_str()).collect::<Vec<_>>().join(", "),
+    })
+}
+
+/// Whether the tables of that side of the flip are what they were, on every disk that is ours to change.
+fn all_hold<S: Storage>(flip: &Flip, files: &[S], found: &[Found], side: Direction) -> Result<bool> {
     for ((change, file), found) in flip.disks.iter().zip(files).zip(found) {
-        if *found == Found::Foreign {
-            continue;
+        let (point, other) = match side {
+            Direction::Forward => (&change.to, &change.from),
+            Direction::Back => (&change.from, &change.to),
+        };
+        let (header, other) = (point.fields(&change.base)?, other.fields(&change.base)?);
+        if *found != Found::Foreign && !point.tables.holds(file, &header, &other)? {
+            return Ok(false);
         }
-        let (from, to) = (change.from.fields(&change.base)?, change.to.fields(&change.base)?);
-        all[0] &= change.to.tables.holds(file, &to, &from)?;
-        all[1] &= change.from.tables.holds(file, &from, &to)?;
     }
-    match all {
-        [true, _] => Ok(Direction::Forward),
-        [false, true] => Ok(Direction::Back),
-        [false, false] => Err(Error::Damaged {
-            what: "the device lost parts of both generations".to_owned(),
-            image: flip.disks.iter().map(|change| change.base.as_str()).collect::<Vec<_>>().join(", "),
-        }),
-    }
+    Ok(true)
 }
