@@ -1,6 +1,6 @@
 //! qcow2 images and the shadow merge: an overlay becomes part of its base in one atomic step.
 //!
-//! A base is never overwritten. [`merge`] writes every changed cluster, and the tables that lead to them, into
+//! A base is never overwritten. [`merge()`] writes every changed cluster, and the tables that lead to them, into
 //! clusters that no kept generation uses; makes them durable; and then rewrites the header block of each base,
 //! which alone decides which tables are live. A small record on the same drive ([`CommitFile`]) makes the header
 //! blocks of several bases change as one, and lets [`recover`] finish or undo that after a power cut.
