@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 
 use common::{Drive, assert_clean, assert_same, io, qemu, text};
 use pocketvm_disk::{
-    BaseState, CommitFile, CreateOptions, Error, GenerationId, Progress, Refusal, check, create, history,
-    inspect, merge, recover, redo, stamp, undo,
+    BaseState, CommitFile, CreateOptions, Error, GenerationId, Outcome, Progress, Refusal, check, create,
+    history, inspect, merge, recover, redo, stamp, undo,
 };
 
 fn image(drive: &Drive, options: &str) -> std::path::PathBuf {
@@ -359,4 +359,43 @@ fn undo_stays_good_while_the_next_merge_is_cancelled() {
     undo(&drive.commit()).unwrap();
     assert_clean(&base);
     assert_same(&base, &before);
+}
+
+#[test]
+fn a_base_that_was_spoiled_after_a_merge_keeps_nobody_from_the_others() {
+    let spoil: [(&str, fn(&Path)); 5] = [
+        ("left dirty", |base| poke(base, 79, &[1])),
+        ("no image any more", |base| std::fs::write(base, vec![0x5a; 1 << 20]).unwrap()),
+        ("cut to nothing", |base| std::fs::write(base, "").unwrap()),
+        ("gone", |base| std::fs::remove_file(base).unwrap()),
+        ("a pipe", |base| {
+            std::fs::remove_file(base).unwrap();
+            assert!(Command::new("mkfifo").arg(base).status().unwrap().success());
+        }),
+    ];
+    for (what, spoil) in spoil {
+        let drive = Drive::new();
+        let (base, first) = stamped(&drive);
+        let other = drive.base("user.qcow2");
+        std::fs::copy(&base, &other).unwrap();
+        let overlays = [drive.overlay("o1", &base, ""), drive.overlay("o2", &other, "")];
+        for overlay in &overlays {
+            io(overlay, &["write -q -P 8 0 1M".to_owned()]);
+        }
+        let disks =
+            [drive.disk("b.qcow2", &overlays[0], first), drive.disk("user.qcow2", &overlays[1], first)];
+        drive.merge(&disks);
+        spoil(&base);
+        let recovery = recover(&drive.commit()).unwrap_or_else(|error| panic!("{what}: {error}"));
+        let names: Vec<&str> = recovery.disks.iter().map(|disk| disk.name.as_str()).collect();
+        assert_eq!((recovery.outcome, names), (Outcome::Clean, vec!["user.qcow2"]), "{what}");
+        assert_eq!(history(&drive.commit()).unwrap(), [], "{what}: nothing of it can be undone");
+        recover(&drive.commit()).unwrap();
+
+        let overlay = drive.overlay("o3", &other, "");
+        drive.merge(&[drive.disk("user.qcow2", &overlay, disks[1].next)]);
+        let overlay = drive.path("o1");
+        let again = drive.disk("b.qcow2", &overlay, disks[0].next);
+        assert!(merge(&drive.commit(), &[again], &()).is_err(), "{what}: whoever needs it is told");
+    }
 }

@@ -130,20 +130,24 @@ pub(super) fn recover<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<
     };
     let mut foreign = Vec::new();
     let mut flip = flip;
-    if !flip.pending {
-        // A base that somebody took away after the merge must not keep the others from being used.
-        let (missing, there) = flip.disks.into_iter().partition(|change| is_missing(commit, &change.base));
-        flip.disks = there;
-        foreign.extend(Vec::into_iter(missing).map(|change: Change| change.base));
-    }
     let mut files = Vec::with_capacity(flip.disks.len());
     let mut found = Vec::with_capacity(flip.disks.len());
-    for change in &flip.disks {
-        let file = commit.root.open(&change.base, Access::Write)?;
-        file.forget_cache();
-        found.push(classify(&read_block(&file)?, change));
-        files.push(file);
+    let mut there = Vec::with_capacity(flip.disks.len());
+    for change in flip.disks {
+        match look_at(commit, &change) {
+            Ok((file, header)) if flip.pending || !is_replaced(&file, header, &change)? => {
+                files.push(file);
+                found.push(header);
+                there.push(change);
+            }
+            // A base that was taken away or spoiled after the merge must not keep the others from being used. Whoever
+            // needs this one is told why it can't be.
+            Ok(_) => foreign.push(change.base),
+            Err(error) if !flip.pending && is_lost(&error) => foreign.push(change.base),
+            Err(error) => return Err(error),
+        }
     }
+    flip.disks = there;
 
     let direction = decide(&flip, &files, &found)?;
     let mut disks = Vec::with_capacity(flip.disks.len());
@@ -160,7 +164,12 @@ pub(super) fn recover<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<
         if *found == Found::Foreign {
             foreign.push(change.base.clone());
         }
-        let state = Image::open(file, Role::Base)?.state();
+        let state = match Image::open(file, Role::Base) {
+            Ok(image) => image.state(),
+            // Another program may have made anything of it.
+            Err(error) if *found == Found::Foreign && !flip.pending && is_lost(&error) => continue,
+            Err(error) => return Err(error),
+        };
         disks.push(RecoveredDisk { name: change.name.clone(), base: change.base.clone(), state, repaired });
     }
 
@@ -188,8 +197,35 @@ pub(super) fn recover<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<
     Ok(Recovery { outcome, disks })
 }
 
-fn is_missing<R: Root, C>(commit: &CommitFile<R, C>, base: &BasePath) -> bool {
-    matches!(commit.root.open(base, Access::Read), Err(Error::Io(error)) if error.kind() == ErrorKind::NotFound)
+/// Opens the base of a change and sees what its header is.
+fn look_at<R: Root, C>(commit: &CommitFile<R, C>, change: &Change) -> Result<(R::File, Found)> {
+    let file = commit.root.open(&change.base, Access::Write)?;
+    file.forget_cache();
+    let found = classify(&read_block(&file)?, change);
+    Ok((file, found))
+}
+
+/// Neither the header nor the tables of either generation are there: something else has this name now.
+fn is_replaced<S: Storage>(file: &S, found: Found, change: &Change) -> Result<bool> {
+    let (from, to) = (change.from.fields(&change.base)?, change.to.fields(&change.base)?);
+    Ok(found == Found::Torn
+        && !change.to.tables.holds(file, &to, &from)?
+        && !change.from.tables.holds(file, &from, &to)?)
+}
+
+/// The base is not what it was any more, as opposed to: it is in use, or the device fails just now.
+fn is_lost(error: &Error) -> bool {
+    match error {
+        Error::Io(error) => matches!(
+            error.kind(),
+            ErrorKind::NotFound
+                | ErrorKind::NotADirectory
+                | ErrorKind::InvalidInput
+                | ErrorKind::UnexpectedEof
+        ),
+        Error::BadPath(_) | Error::Refused { .. } | Error::Damaged { .. } => true,
+        _ => false,
+    }
 }
 
 fn decide<S: Storage>(flip: &Flip, files: &[S], found: &[Found]) -> Result<Direction> {
