@@ -32,7 +32,7 @@ pub fn reopen_base(client: &Client, record: &mut Record, disk: &str, path: &Path
     let known = record.disks.get_mut(disk).ok_or_else(|| cannot("the guest has no such disk".into()))?;
     let base = known.base.as_mut().ok_or_else(|| cannot("it has no base".into()))?;
 
-    let times = base.reopened + 1;
+    let times = free_number(&tell("query-named-block-nodes", json!({ "flat": true }))?, disk, base.reopened);
     let node = format!("{}.{times}", disks::base_node(disk));
     let file_node = format!("{}.{times}", disks::base_file_node(disk));
     let mut file = json!({ "driver": "file", "filename": template::text(path)?, "read-only": true });
@@ -64,4 +64,14 @@ pub fn reopen_base(client: &Client, record: &mut Record, disk: &str, path: &Path
     base.reopened = times;
     known.overlay = overlay;
     Ok(())
+}
+
+/// The number for the next nodes of `disk`'s base. The record may be outdated: then QEMU has nodes with later numbers.
+fn free_number(nodes: &Value, disk: &str, recorded: u32) -> u32 {
+    let prefixes = [disks::base_node(disk), disks::base_file_node(disk)].map(|node| format!("{node}."));
+    let names = nodes.as_array().into_iter().flatten().filter_map(|node| node["node-name"].as_str());
+    let numbers = names
+        .flat_map(|name| prefixes.iter().filter_map(|prefix| name.strip_prefix(prefix.as_str())))
+        .filter_map(|number| number.parse::<u32>().ok());
+    numbers.chain([recorded]).max().unwrap_or(recorded).saturating_add(1)
 }

@@ -283,7 +283,12 @@ impl Guest for QemuGuest {
     fn reopen_base(&self, disk: &str, path: &Path) -> Result<()> {
         let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
         reopen::reopen_base(&self.client, &mut record, disk, path)?;
-        record.write(&self.scratch)
+        // The guest can go on. A PC whose disk is full, perhaps why it was paused, must not keep it from that; what a
+        // later launcher then reads is outdated, and `reopen` copes with it.
+        if let Err(error) = record.write(&self.scratch) {
+            tracing::warn!("the record of QEMU was not written: {error}");
+        }
+        Ok(())
     }
 
     fn figures(&self) -> Result<Figures> {
