@@ -217,4 +217,30 @@ fn a_record_that_names_another_process_leads_to_no_adoption() {
     assert!(pocketvm::hypervisor::adopt(&bench.machine.scratch).unwrap().is_none());
     std::fs::write(&file, "{").unwrap();
     assert!(pocketvm::hypervisor::adopt(&bench.machine.scratch).unwrap().is_none());
+    assert!(pocketvm::hypervisor::was_started(&bench.machine.scratch).unwrap(), "damaged is not absent");
+    std::fs::remove_file(&file).unwrap();
+    assert!(!pocketvm::hypervisor::was_started(&bench.machine.scratch).unwrap());
+}
+
+#[test]
+fn a_base_is_opened_again_although_the_record_can_not_be_written_also_by_the_next_launcher() {
+    let bench = Bench::new(b'W');
+    let base = &bench.machine.disks[0].base.as_ref().unwrap().path;
+    let running = bench.launch();
+    wait_for(&running.events, |event| *event == GuestEvent::Running);
+    running.guest.pause().unwrap();
+    let file = bench.machine.scratch.join("hypervisor.json");
+    let record = std::fs::read(&file).unwrap();
+    // A folder in its place, as nothing else keeps root from writing.
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir_all(file.join("in the way")).unwrap();
+    running.guest.reopen_base("system", base).unwrap();
+    drop(running);
+
+    std::fs::remove_dir_all(&file).unwrap();
+    std::fs::write(&file, record).unwrap();
+    let running = pocketvm::hypervisor::adopt(&bench.machine.scratch).unwrap().expect("the guest still runs");
+    running.guest.reopen_base("system", base).unwrap();
+    running.guest.force_off().unwrap();
+    assert_eq!(ending(&running.events), Ending::Forced);
 }

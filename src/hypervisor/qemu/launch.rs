@@ -91,9 +91,9 @@ pub fn launch(machine: &Machine, rendered: &Rendered) -> Result<Running> {
     Ok(running::attend(scratch, client, events, Process::Own { child: process, handle }, record))
 }
 
-/// Whether a QEMU was ever started in `scratch`.
+/// Whether a QEMU was ever started in `scratch`. A record that is damaged proves it as well as any.
 pub fn was_started(scratch: &Path) -> Result<bool> {
-    Ok(Record::read(scratch)?.is_some())
+    Record::exists(scratch)
 }
 
 /// Whether a QEMU that was started in `scratch` still runs.

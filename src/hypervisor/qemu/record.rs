@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::Result;
 use crate::host::child::Identity;
+use crate::host::file;
 
 /// The file's name in scratch.
 pub const FILE: &str = "hypervisor.json";
@@ -48,15 +49,25 @@ pub struct BaseRecord {
 }
 
 impl Record {
-    /// Writes the record, whole or not at all.
+    /// Writes the record, whole or not at all; durable when this returns, so that after a power cut its absence proves
+    /// that no guest ran.
     ///
     /// # Errors
     /// Scratch is full or gone.
     pub fn write(&self, scratch: &Path) -> Result<()> {
-        let mut file = tempfile::NamedTempFile::new_in(scratch)?;
-        serde_json::to_writer(&mut file, self).map_err(std::io::Error::other)?;
-        file.persist(scratch.join(FILE)).map_err(|error| error.error)?;
-        Ok(())
+        let content = serde_json::to_vec(self).map_err(std::io::Error::other)?;
+        Ok(file::overwrite_atomically(&scratch.join(FILE), &content)?)
+    }
+
+    /// Whether there is a record in `scratch`, be it readable or not.
+    ///
+    /// # Errors
+    /// Scratch can't be read.
+    pub fn exists(scratch: &Path) -> Result<bool> {
+        match fs_err::symlink_metadata(scratch.join(FILE)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+            found => Ok(found.map(|_| true)?),
+        }
     }
 
     /// The record in `scratch`; none if there is none or it is not readable as one.
