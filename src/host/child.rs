@@ -3,8 +3,9 @@
 //! A process id is used again after its process ended. So a process is told by its id *and* its start, and is
 //! killed through a handle that was checked against both.
 
+use std::ffi::OsString;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -118,6 +119,27 @@ pub fn clean_environment(command: &mut Command, temporary: &Path) {
     for name in ["TMPDIR", "TEMP", "TMP"] {
         command.env(name, temporary);
     }
+}
+
+/// Where programs keep caches, settings and data of their user.
+const HOME: &[&str] = &["HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"];
+
+/// Lets `command` take `home` for the user's folder, so that what a window writes there does not stay on the PC. To be
+/// called after [`clean_environment`].
+pub fn private_home(command: &mut Command, home: &Path) {
+    for name in HOME {
+        command.env(name, home);
+    }
+    if let Some(key) = display_key(std::env::var_os("XAUTHORITY"), std::env::var_os("HOME")) {
+        command.env("XAUTHORITY", key);
+    }
+}
+
+/// The file that lets a program show windows on X11: `named`, or where X11 looks for it in the `home` of the user.
+fn display_key(named: Option<OsString>, home: Option<OsString>) -> Option<PathBuf> {
+    named
+        .map(PathBuf::from)
+        .or_else(|| Some(Path::new(&home?).join(".Xauthority")).filter(|key| key.is_file()))
 }
 
 /// What a short-lived program said.
@@ -362,6 +384,34 @@ mod tests {
         let said = ask(shell, &["-c", "exec sleep 60"], 10, Duration::from_millis(100)).unwrap();
         assert_eq!(said.status, None);
         assert!(start.elapsed() < Duration::from_secs(5));
+    }
+
+    #[test]
+    fn a_program_with_a_private_home_finds_no_other_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = Command::new("env");
+        clean_environment(&mut command, folder.path());
+        private_home(&mut command, folder.path());
+        let said = String::from_utf8(command.output().unwrap().stdout).unwrap();
+        let homes: Vec<&str> = said
+            .lines()
+            .filter_map(|line| line.split_once('='))
+            .filter(|(name, _)| name.ends_with("HOME"))
+            .map(|(_, value)| value)
+            .collect();
+        assert_eq!(homes, [folder.path().to_str().unwrap(); HOME.len()], "{said}");
+    }
+
+    #[test]
+    fn the_key_to_the_screen_is_found_although_the_home_is_another() {
+        let home = tempfile::tempdir().unwrap();
+        let in_home = || Some(home.path().as_os_str().to_owned());
+        assert_eq!(display_key(None, None), None);
+        assert_eq!(display_key(None, in_home()), None);
+        let key = home.path().join(".Xauthority");
+        std::fs::write(&key, "").unwrap();
+        assert_eq!(display_key(None, in_home()), Some(key));
+        assert_eq!(display_key(Some("/run/key".into()), in_home()), Some("/run/key".into()));
     }
 
     #[test]

@@ -21,6 +21,9 @@ const SOCKET: &str = "qmp.sock";
 /// What QEMU says on stderr goes here, in scratch.
 pub const LOG: &str = "qemu.log";
 
+/// What QEMU takes for the user's folder, in scratch: its window leaves caches and settings there.
+const HOME: &str = "home";
+
 /// QEMU opens its files and answers within this time; a slow stick is counted in.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -54,6 +57,9 @@ pub fn launch(machine: &Machine, rendered: &Rendered) -> Result<Running> {
     let mut command = Command::new(&rendered.program);
     command.args(&rendered.args).current_dir(scratch).stdin(stdin).stdout(stdout).stderr(Stdio::from(log));
     child::clean_environment(&mut command, scratch);
+    let home = scratch.join(HOME);
+    fs_err::create_dir_all(&home)?;
+    child::private_home(&mut command, &home);
     let mut process = child::start(command).map_err(|error| cannot(error.to_string()))?;
     let (stdin, stdout) = (process.stdin().take(), process.stdout().take());
     let identity = Identity::of(process.id());
