@@ -13,6 +13,9 @@ use crate::Result;
 
 pub mod qemu;
 
+/// The longest template of any hypervisor, in bytes; no honest one comes near it.
+pub const MAX_TEMPLATE: u64 = 64 * 1024;
+
 /// What a hypervisor can do, so that callers need not know which one it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Capabilities {

@@ -39,14 +39,14 @@ pub fn refused(setting: &Setting, why: &str) -> Error {
         ),
     )
     .safe("nothing was started")
-    .hint("remove the setting from the template, or delete the template to use the built-in one")
+    .hint("remove the setting from the template, or compare it with templates/qemu.yaml.hbs of this PocketVM version")
 }
 
 /// The error for something that must be there.
 pub fn lacking(what: String) -> Error {
     Error::new(Kind::Drive, what)
         .safe("nothing was started")
-        .hint("compare the template with the built-in one")
+        .hint("compare the template with templates/qemu.yaml.hbs of this PocketVM version")
 }
 
 /// Words of the template in a message: short, and without control characters.

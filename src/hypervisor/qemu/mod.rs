@@ -27,7 +27,7 @@ pub use aftermath::ending;
 pub use detect::detect;
 pub use launch::{adopt, runs, was_started};
 
-/// The built-in template: used when the drive has none of its own.
+/// The built-in template: for a drive that has none where the manifest, left to its defaults, looks for it.
 pub const TEMPLATE: &str = include_str!("../../../templates/qemu.yaml.hbs");
 
 /// Controllers that can pause the guest when a disk fails. NVMe can't: QEMU's device passes errors on to the guest.

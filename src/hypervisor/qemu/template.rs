@@ -12,11 +12,8 @@ use serde_json::{Map, Value, json};
 use serde_saphyr::{Spanned, budget, options};
 
 use super::accelerator;
-use crate::hypervisor::Machine;
+use crate::hypervisor::{MAX_TEMPLATE, Machine};
 use crate::{Error, Kind, Result};
-
-/// Longest template in bytes.
-pub const LONGEST_TEMPLATE: usize = 64 * 1024;
 
 /// Longest rendered text in bytes.
 const LONGEST_OUTPUT: usize = 256 * 1024;
@@ -54,14 +51,14 @@ pub fn render(machine: &Machine, template: &str, display: &str) -> Result<Vec<Se
 }
 
 fn mistake(what: impl Into<String>) -> Error {
-    Error::new(Kind::Drive, what)
-        .safe("nothing was started")
-        .hint("correct the template, or delete it from the drive to use the built-in one")
+    Error::new(Kind::Drive, what).safe("nothing was started").hint(
+        "correct the template; with none on the drive and none in the manifest, the built-in one is used",
+    )
 }
 
 fn expand(template: &str, context: &Value) -> Result<String> {
-    if template.len() > LONGEST_TEMPLATE {
-        return Err(mistake(format!("the template for QEMU is longer than {} KiB", LONGEST_TEMPLATE / 1024)));
+    if template.len() as u64 > MAX_TEMPLATE {
+        return Err(mistake(format!("the template for QEMU is longer than {} KiB", MAX_TEMPLATE / 1024)));
     }
     check_tags(template)?;
     let wrong = |line: Option<usize>, why: String| {
