@@ -144,6 +144,8 @@ pub(super) fn recover<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<
             // needs this one is told why it can't be.
             Ok(_) => foreign.push(change.base),
             Err(error) if !flip.pending && is_lost(&error) => foreign.push(change.base),
+            // It may be readable again later, so its history stays.
+            Err(Error::Io(_)) if !flip.pending => {}
             Err(error) => return Err(error),
         }
     }
