@@ -74,6 +74,10 @@ fn copy(program: &Path, target: &Path) -> Result<PathBuf> {
 
 /// Copies one file of at most `most` bytes and compares what is there afterwards; returns its size.
 fn copy_verified(from: &Path, to: &Path, most: u64) -> Result<u64> {
+    // Asked first: a sparse file can be larger than anybody wants to read.
+    if fs_err::metadata(from)?.len() > most {
+        return Ok(most.saturating_add(1));
+    }
     let mut source = fs_err::File::open(from)?.take(most.saturating_add(1));
     let size = std::io::copy(&mut source, &mut fs_err::File::create_new(to)?)?;
     if hash(from)? != hash(to)? {

@@ -201,14 +201,12 @@ fn variables(manifest: &Manifest) -> std::collections::BTreeMap<String, String> 
 /// # Errors
 /// It is missing, too large or not text.
 pub fn template(drive: &Drive) -> Result<String> {
-    /// No honest template comes near this.
-    const MAX_TEMPLATE: u64 = 256 * 1024;
     let named = &drive.manifest().hypervisors.qemu.template;
     if *named == Qemu::default().template && !drive.root().join(named.as_str()).exists() {
         return Ok(hypervisor::qemu::TEMPLATE.to_owned());
     }
     let path = drive.resolve(named)?;
-    host::whole::read_text(&path, MAX_TEMPLATE).map_err(|error| {
+    host::whole::read_text(&path, hypervisor::MAX_TEMPLATE).map_err(|error| {
         Error::new(Kind::Drive, "the hypervisor's template can't be read")
             .hint("copy the template of this PocketVM version to the drive")
             .because(error)
