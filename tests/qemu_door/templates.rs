@@ -138,16 +138,16 @@ fn no_other_file_of_the_pc_is_opened_as_a_disk() {
     refused(&with("filename: \"{{base.path}}\"", "filename: \"/etc/shadow\""), "“filename” must be");
     refused(&with("filename: \"{{overlay}}\"", "filename: \"/etc/shadow\""), "“filename” must be");
     refused(
-        &with("driver: file, node-name: \"base-file", "driver: host_device, node-name: \"base-file"),
+        &with("driver: file, node-name: \"file-base", "driver: host_device, node-name: \"file-base"),
         "“driver” must be",
     );
     refused(
-        &with("file: \"overlay-file-{{name}}\"", "file: { driver: file, filename: \"/etc/shadow\" }"),
+        &with("file: \"file-overlay-{{name}}\"", "file: { driver: file, filename: \"/etc/shadow\" }"),
         "“file” must be",
     );
     refused(&with("read-only: true, backing: null", "read-only: true"), "“backing” must be null");
     refused(
-        &with("detect-zeroes: unmap", "detect-zeroes: unmap\n    data-file: base-file-user"),
+        &with("detect-zeroes: unmap", "detect-zeroes: unmap\n    data-file: file-base-user"),
         "“data-file” can't be",
     );
     refused(&with("{{else}}null{{/if}}", "{{else}}\"base-system\"{{/if}}"), "“backing” must be null");
@@ -160,7 +160,7 @@ fn a_base_is_never_writable() {
         "“read-only” must be true",
     );
     refused(
-        &with("file: \"base-file-{{name}}\", read-only: true, b", "file: \"base-file-{{name}}\", b"),
+        &with("file: \"file-base-{{name}}\", read-only: true, b", "file: \"file-base-{{name}}\", b"),
         "“read-only” must be true",
     );
     refused(&with("drive: \"overlay-{{name}}\"", "drive: \"base-{{name}}\""), "“drive” can't be");

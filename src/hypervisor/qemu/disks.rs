@@ -17,7 +17,7 @@ pub fn overlay_node(disk: &str) -> String {
 
 /// The overlay's file.
 fn overlay_file_node(disk: &str) -> String {
-    format!("overlay-file-{disk}")
+    format!("file-overlay-{disk}")
 }
 
 /// The base's format layer.
@@ -27,7 +27,7 @@ pub fn base_node(disk: &str) -> String {
 
 /// The base's file.
 pub fn base_file_node(disk: &str) -> String {
-    format!("base-file-{disk}")
+    format!("file-base-{disk}")
 }
 
 /// Keys that a node may have besides those with one fixed value.
