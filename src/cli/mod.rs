@@ -205,7 +205,9 @@ fn options(args: &RunArgs) -> Options {
 
 fn drive_options(args: &DriveArgs) -> Options {
     let place = |path: &Option<PathBuf>| path.as_deref().map(absolute);
-    Options { drive: place(&args.drive), scratch: place(&args.scratch), ..Options::default() }
+    // The variable, too: it is read again after the launcher left the folder.
+    let scratch = args.scratch.clone().or_else(|| host::env::path(host::env::SCRATCH));
+    Options { drive: place(&args.drive), scratch: place(&scratch), ..Options::default() }
 }
 
 /// A path that stays right when the launcher leaves the current folder, which may lie on the drive.

@@ -251,7 +251,7 @@ pub fn detect(options: &Options, view: &dyn View) -> Result<Vec<Candidate>> {
 /// The hypervisor's configuration as a run would use it. Nothing is written or executed by rendering.
 ///
 /// # Errors
-/// As [`plan`], and mistakes in the template.
+/// As [`plan()`], and mistakes in the template.
 pub fn render(options: &Options, view: &dyn View) -> Result<Rendered> {
     let drive = Drive::open(&options.find_drive()?)?;
     let scratch = options.find_scratch(drive.root())?;
