@@ -8,13 +8,13 @@ use super::harness::{Bench, Drive, Options, Pc, small_disk};
 fn a_second_launcher_is_refused_and_told_who_holds_the_drive() {
     let bench = Bench::new();
     let drive = Drive::create(&bench.folder("drive"), &Options::new("wait"));
-    let first = Pc::new(&bench, "first");
-    let mut launcher = first.run(&drive);
+    let pc = Pc::new(&bench, "reception");
+    let mut launcher = pc.run(&drive);
     launcher.guest("wait");
 
-    let refused = Pc::new(&bench, "second").run(&drive).finish();
+    let refused = pc.run(&drive).finish();
     refused.expect(4);
-    assert!(refused.error().contains("first"), "{}", refused.error());
+    assert!(refused.error().contains("reception"), "{}", refused.error());
     // The guest that runs does not notice.
     launcher.signal(Signal::INT);
     launcher.finish().expect(0);
