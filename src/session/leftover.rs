@@ -1,16 +1,16 @@
 //! What an earlier session left behind, here or on another PC, and what may be done about it.
 
+use pocketvm_disk::GenerationId;
+use uuid::Uuid;
+
 use super::claim::disk_error;
 use super::event::{Answer, Question};
 use super::folder::Folder;
-use crate::drive::Drive;
 use crate::drive::manifest::RelativePath;
-use crate::drive::{Phase, SessionRecord};
+use crate::drive::{Drive, Phase, SessionRecord};
 use crate::host::{facts, scratch};
 use crate::hypervisor::{self, Ending};
 use crate::{Error, Kind, Result};
-use pocketvm_disk::GenerationId;
-use uuid::Uuid;
 
 /// What was left behind: at most one session of each kind; settle one, and look again.
 pub struct Leftover {

@@ -8,14 +8,13 @@ use super::claim::{Claim, gone};
 use super::controls::Controls;
 use super::event::{Answer, Event, Notice, Outcome, Question, Step, View};
 use super::folder::Folder;
-use super::leftover::{Away, Here, Leftover, Standing};
+use super::leftover::{Here, Leftover, Standing};
 use super::run::{Supervised, SupervisedDisk, supervise};
 use super::stage::stage;
 use super::supervision::{Control, Started, Supervision};
 use super::watch::Sought;
 use super::{Options, conclude};
-use crate::drive::names;
-use crate::drive::{Phase, SessionRecord};
+use crate::drive::{Phase, SessionRecord, names};
 use crate::host::inhibit::Inhibitor;
 use crate::hypervisor::{self, Ending, Running};
 use crate::{Error, Kind, Result, host};
@@ -69,16 +68,12 @@ pub fn recover(
                 view.show(&Event::notice(Notice::Leftover, away.error().to_string()));
                 return Ok(outcome);
             }
-            (None, Some(Away { record, session: Some(session), .. }))
-                if matches!(wish, Some(Wish::SaveAs(_))) =>
-            {
-                // A copy only: the session stays for the drive that it belongs to.
-                if let Some(Wish::SaveAs(target)) = &wish {
-                    save_as(&Folder::lock(session)?, &record, target)?;
-                }
-                return Ok(Outcome::SetAside);
-            }
             (None, Some(away)) => {
+                if let (Some(Wish::SaveAs(target)), Some(session)) = (&wish, &away.session) {
+                    // A copy only: the session stays for the drive that it belongs to.
+                    save_as(&Folder::lock(session.clone())?, &away.record, target)?;
+                    return Ok(Outcome::SetAside);
+                }
                 give_up(&claim, away.error(), wish.as_ref(), options, view)?;
                 claim.release()?;
                 return Ok(Outcome::Discarded);
