@@ -13,8 +13,8 @@ use crate::{Error, Kind, Result, host};
 /// another matter.
 pub const CLUSTER: u64 = 64 * 1024;
 
-/// What an overlay without any change takes: header, refcount table and refcount block.
-const EMPTY_OVERLAY: u64 = 3 * CLUSTER;
+/// What an overlay without any change takes: header, refcount table, refcount block, and a page of the L1 table.
+const EMPTY_OVERLAY: u64 = 3 * CLUSTER + 4096;
 
 /// Bytes that an overlay takes on this PC, beyond what an empty one does. Zero if it is not there.
 pub fn unsaved(overlay: &Path) -> u64 {
