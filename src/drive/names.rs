@@ -13,7 +13,7 @@ pub const BASE: &str = "base.qcow2";
 /// On the drive: hypervisor templates, one file per hypervisor, for IT to edit.
 pub const TEMPLATES: &str = "templates";
 
-/// On the drive: hypervisors that the drive carries along, in [`runtime_folder`] per platform.
+/// On the drive: hypervisors that the drive carries along, in [`platform`] per platform.
 pub const RUNTIME: &str = "runtime";
 
 /// On the drive: what PocketVM itself keeps there. Every file in it is preallocated and never renamed.
@@ -61,6 +61,18 @@ pub const SERIAL_LOG: &str = "serial.log";
 /// In a session's scratch folder: what the hypervisor's process wrote to its standard error.
 pub const HYPERVISOR_LOG: &str = "hypervisor.log";
 
+/// In a session's scratch folder: which process the hypervisor is, so that a later launcher finds it.
+pub const HYPERVISOR_RECORD: &str = "hypervisor.json";
+
+/// In a session's scratch folder: the private socket by which the hypervisor is controlled.
+pub const CONTROL_SOCKET: &str = "qmp.sock";
+
+/// In a session's scratch folder: what the hypervisor said on its control channel, also when nobody listened.
+pub const CONTROL_LOG: &str = "qmp.log";
+
+/// In a session's scratch folder: the hypervisor's home folder, so that its window leaves nothing in the user's.
+pub const HYPERVISOR_HOME: &str = "home";
+
 /// In a session's scratch folder: the overlay of the disk called `disk`.
 ///
 /// Disk names are `[a-z0-9-]{1,16}` and never `paging`, so that this can't collide with [`PAGING`].
@@ -69,10 +81,10 @@ pub fn overlay(disk: &str) -> String {
     format!("{disk}.qcow2")
 }
 
-/// The part of a path below the drive that holds the runtime of this platform: `runtime/linux-x86_64`, ….
+/// In [`RUNTIME`]: the folder of what runs on this platform, `linux-x86_64`, ….
 #[must_use]
-pub fn runtime_folder() -> String {
-    format!("{RUNTIME}/{}-{}", std::env::consts::OS, std::env::consts::ARCH)
+pub fn platform() -> String {
+    format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH)
 }
 
 #[cfg(test)]
@@ -85,8 +97,11 @@ mod tests {
     }
 
     #[test]
-    fn the_runtime_folder_names_system_and_processor() {
-        let folder = runtime_folder();
-        assert!(folder.starts_with("runtime/") && folder.ends_with(std::env::consts::ARCH), "{folder}");
+    fn the_platforms_folder_names_system_and_processor() {
+        let folder = platform();
+        assert!(
+            folder.starts_with(std::env::consts::OS) && folder.ends_with(std::env::consts::ARCH),
+            "{folder}"
+        );
     }
 }

@@ -2,7 +2,7 @@
 //! and Windows does not eject a stick whose program runs.
 
 use std::fs::{File, TryLockError};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
@@ -95,7 +95,7 @@ fn copy_to(executable: &Path, scratch_root: &Path) -> Result<PathBuf> {
     let copied = || -> io::Result<bool> {
         whole::copy_new(executable, &copy)?;
         private::make_executable(&copy)?;
-        Ok(hash(executable)? == hash(&copy)?)
+        Ok(whole::hash(executable)? == whole::hash(&copy)?)
     };
     match copied() {
         Ok(true) => Ok(copy),
@@ -104,18 +104,6 @@ fn copy_to(executable: &Path, scratch_root: &Path) -> Result<PathBuf> {
             let _ = fs_err::remove_dir_all(&folder);
             let differs = || io::Error::other("the copy differs from the original");
             Err(failed(result.err().unwrap_or_else(differs)))
-        }
-    }
-}
-
-fn hash(path: &Path) -> io::Result<blake3::Hash> {
-    let mut file = fs_err::File::open(path)?;
-    let mut hasher = blake3::Hasher::new();
-    let mut buffer = vec![0; 1 << 16];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hasher.finalize()),
-            count => drop(hasher.update(&buffer[..count])),
         }
     }
 }
@@ -223,7 +211,7 @@ mod tests {
     #[test]
     fn a_copy_is_equal_and_can_be_run() {
         let (_root, copy) = copy();
-        assert_eq!(hash(&copy).unwrap(), hash(&std::env::current_exe().unwrap()).unwrap());
+        assert_eq!(whole::hash(&copy).unwrap(), whole::hash(&std::env::current_exe().unwrap()).unwrap());
         let output = Command::new(&copy).arg("--list").output().unwrap();
         assert!(String::from_utf8_lossy(&output.stdout).contains("a_copy_is_equal_and_can_be_run"));
     }

@@ -19,6 +19,16 @@ pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
     String::from_utf8(text).map_err(|_| invalid("not UTF-8 text"))
 }
 
+/// The digest of a file's content.
+///
+/// # Errors
+/// It can't be read.
+pub fn hash(path: &Path) -> io::Result<blake3::Hash> {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update_reader(fs_err::File::open(path)?)?;
+    Ok(hasher.finalize())
+}
+
 /// Copies a file to a place where nothing is yet, durably. A copy that fails is removed.
 ///
 /// # Errors

@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use crate::drive::names;
+use crate::host::whole;
 use crate::hypervisor::{self, Candidate, Hypervisor};
 use crate::{Error, Kind, Result};
 
@@ -68,7 +69,7 @@ fn copy(program: &Path, target: &Path) -> Result<PathBuf> {
         }
     }
     let program = target.join(name);
-    crate::host::whole::make_executable(&program)?;
+    whole::make_executable(&program)?;
     Ok(program)
 }
 
@@ -80,7 +81,7 @@ fn copy_verified(from: &Path, to: &Path, most: u64) -> Result<u64> {
     }
     let mut source = fs_err::File::open(from)?.take(most.saturating_add(1));
     let size = std::io::copy(&mut source, &mut fs_err::File::create_new(to)?)?;
-    if hash(from)? != hash(to)? {
+    if whole::hash(from)? != whole::hash(to)? {
         return Err(Error::new(
             Kind::Hypervisor,
             format!("the copy of a file on the drive differs: {}", from.display()),
@@ -88,12 +89,6 @@ fn copy_verified(from: &Path, to: &Path, most: u64) -> Result<u64> {
         .hint("try again; if it happens again, the drive is failing"));
     }
     Ok(size)
-}
-
-fn hash(path: &Path) -> Result<blake3::Hash> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(fs_err::File::open(path)?)?;
-    Ok(hasher.finalize())
 }
 
 #[cfg(test)]

@@ -13,10 +13,8 @@ use super::qmp::QmpEvent;
 use super::record::Record;
 use super::running::Reader;
 use crate::Result;
+use crate::drive::names;
 use crate::hypervisor::Ending;
-
-/// The log of the control channel, in scratch.
-pub const LOG: &str = "qmp.log";
 
 /// The end is at the end: more is not read.
 const LENGTH: u64 = 1 << 20;
@@ -36,7 +34,7 @@ pub fn ending(scratch: &Path) -> Result<Option<Ending>> {
 
 /// What QEMU reported last, in order. Lines that are no events are replies, or were cut.
 fn events(scratch: &Path) -> Result<Vec<QmpEvent>> {
-    let mut file = match fs_err::File::open(scratch.join(LOG)) {
+    let mut file = match fs_err::File::open(scratch.join(names::CONTROL_LOG)) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         file => file?,
     };

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::accelerator;
+use crate::drive::names;
 use crate::host::{child, programs};
 use crate::hypervisor::{Candidate, Places, Rejection, Verdicts};
 
@@ -54,7 +55,7 @@ fn programs_in(places: &Places) -> Vec<(PathBuf, &'static str)> {
 /// The one place in the drive's `runtime` folder where a QEMU for this platform may lie. A link that leads out of the
 /// folder is not followed.
 fn carried_in(runtime: &Path) -> Option<PathBuf> {
-    let platform = format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH);
+    let platform = names::platform();
     let program = runtime.join(platform).join("qemu").join(programs::file_name(PROGRAM));
     let inside = program.canonicalize().ok()?.starts_with(runtime.canonicalize().ok()?);
     (inside && program.is_file()).then_some(program)
@@ -174,7 +175,7 @@ mod tests {
     #[test]
     fn a_carried_qemu_is_found_only_in_its_own_place() {
         let runtime = tempfile::tempdir().unwrap();
-        let platform = format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH);
+        let platform = names::platform();
         let folder = runtime.path().join(platform).join("qemu");
         std::fs::create_dir_all(&folder).unwrap();
         assert_eq!(carried_in(runtime.path()), None);

@@ -10,19 +10,11 @@ use super::disks;
 use super::qmp::{Client, QmpError};
 use super::record::{BaseRecord, DiskRecord, Record};
 use super::running::{self, Process};
+use crate::drive::names;
 use crate::host::channel::{self, Prepared, Side};
 use crate::host::child::{self, Handle, Identity};
 use crate::hypervisor::{Machine, Rendered, Running};
 use crate::{Error, Kind, Result};
-
-/// The control socket in scratch.
-const SOCKET: &str = "qmp.sock";
-
-/// What QEMU says on stderr goes here, in scratch.
-pub const LOG: &str = "qemu.log";
-
-/// What QEMU takes for the user's folder, in scratch: its window leaves caches and settings there.
-const HOME: &str = "home";
 
 /// QEMU opens its files and answers within this time; a slow stick is counted in.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -51,13 +43,14 @@ pub fn launch(machine: &Machine, rendered: &Rendered) -> Result<Running> {
             .safe("the drive is unchanged")
             .because(why)
     };
-    let mut prepared = Prepared::new(scratch, SOCKET).map_err(|error| cannot(error.to_string()))?;
+    let mut prepared =
+        Prepared::new(scratch, names::CONTROL_SOCKET).map_err(|error| cannot(error.to_string()))?;
     let (stdin, stdout) = prepared.stdio()?;
-    let log = fs_err::File::create(scratch.join(LOG))?.into_file();
+    let log = fs_err::File::create(scratch.join(names::HYPERVISOR_LOG))?.into_file();
     let mut command = Command::new(&rendered.program);
     command.args(&rendered.args).current_dir(scratch).stdin(stdin).stdout(stdout).stderr(Stdio::from(log));
     child::clean_environment(&mut command, scratch);
-    let home = scratch.join(HOME);
+    let home = scratch.join(names::HYPERVISOR_HOME);
     fs_err::create_dir_all(&home)?;
     child::private_home(&mut command, &home);
     let mut process = child::start(command).map_err(|error| cannot(error.to_string()))?;
@@ -120,7 +113,7 @@ pub fn adopt(scratch: &Path) -> Result<Option<Running>> {
         .hint("end the other launcher if one still runs; otherwise end that process")
         .because(why)
     };
-    let channel = match channel::connect(scratch, SOCKET) {
+    let channel = match channel::connect(scratch, names::CONTROL_SOCKET) {
         Ok(Some(channel)) => channel,
         // It closed its socket: it is ending right now.
         Ok(None) => return Ok(None),
@@ -177,7 +170,7 @@ pub fn last_words(scratch: &Path) -> String {
     use std::io::{Read, Seek, SeekFrom};
     const LENGTH: u64 = 2048;
     let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = fs_err::File::open(scratch.join(LOG))?;
+        let mut file = fs_err::File::open(scratch.join(names::HYPERVISOR_LOG))?;
         let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(LENGTH)))?;
         let mut text = Vec::new();

@@ -8,11 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Result;
+use crate::drive::names;
 use crate::host::child::Identity;
 use crate::host::file;
-
-/// The file's name in scratch.
-pub const FILE: &str = "hypervisor.json";
 
 /// Longer files are not ours.
 const LONGEST: u64 = 256 * 1024;
@@ -56,7 +54,7 @@ impl Record {
     /// Scratch is full or gone.
     pub fn write(&self, scratch: &Path) -> Result<()> {
         let content = serde_json::to_vec(self).map_err(std::io::Error::other)?;
-        Ok(file::overwrite_atomically(&scratch.join(FILE), &content)?)
+        Ok(file::overwrite_atomically(&scratch.join(names::HYPERVISOR_RECORD), &content)?)
     }
 
     /// Whether there is a record in `scratch`, be it readable or not.
@@ -64,7 +62,7 @@ impl Record {
     /// # Errors
     /// Scratch can't be read.
     pub fn exists(scratch: &Path) -> Result<bool> {
-        match fs_err::symlink_metadata(scratch.join(FILE)) {
+        match fs_err::symlink_metadata(scratch.join(names::HYPERVISOR_RECORD)) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
             found => Ok(found.map(|_| true)?),
         }
@@ -75,7 +73,7 @@ impl Record {
     /// # Errors
     /// The file can't be read.
     pub fn read(scratch: &Path) -> Result<Option<Self>> {
-        let file = match fs_err::File::open(scratch.join(FILE)) {
+        let file = match fs_err::File::open(scratch.join(names::HYPERVISOR_RECORD)) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
