@@ -34,6 +34,30 @@ impl BasePath {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The path that `name` leads to from the folder of this one, as the name of a backing file is meant. `..` is
+    /// followed in the text, as long as it stays inside the root.
+    ///
+    /// # Errors
+    /// [`Error::BadPath`] for anything absolute, with a protocol or a drive letter, or that leaves the root.
+    pub fn sibling(&self, name: &str) -> Result<Self> {
+        let bad = || Error::BadPath(name.chars().take(MAX_PATH).collect());
+        let mut parts: Vec<&str> = self.0.split('/').collect();
+        parts.pop();
+        if name.starts_with('/') {
+            return Err(bad());
+        }
+        for part in name.split('/') {
+            match part {
+                "." => {}
+                ".." => {
+                    parts.pop().ok_or_else(bad)?;
+                }
+                part => parts.push(part),
+            }
+        }
+        BasePath::new(&parts.join("/")).map_err(|_| bad())
+    }
 }
 
 impl TryFrom<String> for BasePath {
@@ -104,6 +128,24 @@ mod tests {
         }
         for text in ["a", "a/b c/ü.qcow2", "..a/b.."] {
             assert!(BasePath::new(text).is_ok(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_backing_file_is_followed_inside_the_root_only() {
+        let base = BasePath::new("disks/user/base.qcow2").unwrap();
+        for (name, path) in [
+            ("golden.qcow2", "disks/user/golden.qcow2"),
+            ("./a/b", "disks/user/a/b"),
+            ("../golden/base.qcow2", "disks/golden/base.qcow2"),
+            ("../../x", "x"),
+        ] {
+            assert_eq!(base.sibling(name).unwrap().as_str(), path);
+        }
+        for name in
+            ["/etc/passwd", "../../../x", "nbd:host:1", "json:{}", "C:\\x", "..\\x", "", "a//b", "../.."]
+        {
+            assert!(base.sibling(name).is_err(), "{name}");
         }
     }
 

@@ -6,8 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::CommitFile;
 use super::history::{Change, Flip, History, Kind};
+use super::{CommitFile, work};
 use crate::error::{Error, Result};
 use crate::generation::BaseState;
 use crate::qcow2::header::{BLOCK, Header};
@@ -92,11 +92,14 @@ pub(super) fn perform<R: Root, C: Storage>(
             return Err(Error::InUse { image: file.name().to_owned() });
         }
     }
-    // A clock before 1970 is no reason to keep a merge from its end.
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    history.flip = Some(Flip { kind, pending: true, time, note: commit.note.clone(), disks });
+    history.flip = Some(Flip { kind, pending: true, time: now(), note: commit.note.clone(), disks });
     // From here on an error may come after the record has become durable.
     finish(commit, history, files).map_err(|error| Error::Interrupted(Box::new(error)))
+}
+
+/// Seconds since 1970. A clock before that is no reason to keep a merge from its end.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn finish<R: Root, C: Storage>(
@@ -105,13 +108,17 @@ fn finish<R: Root, C: Storage>(
     files: &[&R::File],
 ) -> Result<()> {
     commit.save(history)?;
-    for (change, file) in history.flip.iter().flat_map(|flip| &flip.disks).zip(files) {
+    let Some(flip) = &history.flip else { return Ok(()) };
+    let mut seals = Vec::with_capacity(files.len());
+    for (change, file) in flip.disks.iter().zip(files) {
         file.write_at(0, &change.to.header.0)?;
+        seals.push((change.base.clone(), work::seal(file, flip.time)?));
     }
     for file in files {
         file.flush()?;
     }
     history.settle(commit.keep);
+    history.seals.extend(seals);
     commit.save(history)
 }
 
@@ -125,6 +132,7 @@ enum Direction {
 /// Brings every disk of the last flip to one side of it; see [`recover`](super::recover).
 pub(super) fn recover<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<Recovery> {
     let mut history = commit.load()?;
+    let before = history.clone();
     let Some(flip) = history.flip.clone() else {
         return Ok(Recovery { outcome: Outcome::Clean, disks: Vec::new() });
     };
@@ -161,6 +169,12 @@ pub(super) fn recover<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<
         let repaired = *found != wanted && *found != Found::Foreign;
         if repaired {
             file.write_at(0, &point.header.0)?;
+        }
+        if repaired || flip.pending {
+            // A foreign base keeps its own time, which is not ours to vouch for.
+            if *found != Found::Foreign {
+                history.seals.insert(change.base.clone(), work::seal(file, flip.time)?);
+            }
             file.flush()?;
         }
         if *found == Found::Foreign {
@@ -183,18 +197,16 @@ pub(super) fn recover<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<
         (Direction::Back, true) => Outcome::Undone,
         (Direction::Back, false) => Outcome::FellBack,
     };
-    let before = history.clone();
     match direction {
         Direction::Forward => history.settle(commit.keep),
         Direction::Back => history.revert(),
     }
     if !foreign.is_empty() {
-        history.void(&foreign);
         // The kept sides of the flip are void as well.
-        history.flip = None;
+        work::forget(&mut history, &foreign);
     }
     if history != before {
-        commit.save(&history)?;
+        commit.save(&mut history)?;
     }
     Ok(Recovery { outcome, disks })
 }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 mod alloc;
+mod base;
+mod compact;
 mod counts;
 mod digest;
 mod estimate;
@@ -13,16 +15,21 @@ mod flip;
 mod free;
 mod hashes;
 mod history;
+mod pin;
 mod shadow;
 mod stamp;
 mod travel;
+mod verify;
+mod work;
 mod writer;
 
+pub use compact::{Compacted, compact};
 pub use estimate::{DiskEstimate, Estimate, estimate, estimate_images};
 pub use flip::{Outcome, RecoveredDisk, Recovery};
+pub use pin::{pin, unpin};
 pub use shadow::Amounts;
 pub use stamp::stamp;
-pub use travel::{HistoryDisk, HistoryStep, history, redo, undo};
+pub use travel::{HistoryDisk, HistoryStep, go_to, history, redo, undo};
 
 use crate::error::{Error, Result};
 use crate::generation::{BaseState, GenerationId};
@@ -31,9 +38,10 @@ use crate::qcow2::image::{Image, Role};
 use crate::record::TwoSlot;
 use crate::root::{BasePath, Folder, Root};
 use crate::storage::{Access, FileStorage, Storage};
+use base::Base;
 use digest::TablesDigest;
 use history::{Change, History, Kind, MAX_DISKS, Point};
-use shadow::{Meter, Shadow};
+use shadow::{Meter, Shadow, Start};
 
 /// Bytes of each slot of a commit record: room for hundreds of kept generations.
 const SLOT_SIZE: u64 = 256 * 1024;
@@ -44,6 +52,7 @@ pub struct CommitFile<R = Folder, C = FileStorage> {
     slots: TwoSlot<C>,
     root: R,
     keep: usize,
+    verify: bool,
     note: String,
 }
 
@@ -90,13 +99,21 @@ fn peek(path: &Path) -> Result<History> {
 impl<R: Root, C: Storage> CommitFile<R, C> {
     /// A commit record on any storage.
     pub fn new(slots: TwoSlot<C>, root: R) -> Self {
-        CommitFile { slots, root, keep: 1, note: String::new() }
+        CommitFile { slots, root, keep: 1, verify: false, note: String::new() }
     }
 
-    /// How many merges stay undoable, at least one (the default). More keep more of the drive's room.
+    /// How many merges stay undoable, from one (the default) to 64. More keep more of the drive's room. Fewer stay if
+    /// their record does not fit: with eight disks about two dozen.
     #[must_use]
     pub fn keeping(mut self, merges: usize) -> Self {
         self.keep = merges.clamp(1, 64);
+        self
+    }
+
+    /// Whether a merge reads new data back from the device, too, before it becomes live. Tables are always read back.
+    #[must_use]
+    pub fn verifying(mut self, data: bool) -> Self {
+        self.verify = data;
         self
     }
 
@@ -112,11 +129,17 @@ impl<R: Root, C: Storage> CommitFile<R, C> {
             .map_err(|what| Error::BadRecord { what, file: self.slots.name().to_owned() })
     }
 
-    fn save(&self, history: &History) -> Result<()> {
-        let bytes = history
-            .to_bytes()
-            .map_err(|what| Error::BadRecord { what, file: self.slots.name().to_owned() })?;
-        self.slots.write(&bytes)
+    /// Writes the record. What does not fit makes it forget the oldest merges that can be undone.
+    fn save(&self, history: &mut History) -> Result<()> {
+        loop {
+            let bytes = history
+                .to_bytes()
+                .map_err(|what| Error::BadRecord { what, file: self.slots.name().to_owned() })?;
+            match self.slots.write(&bytes) {
+                Err(Error::RecordTooLarge { .. }) if history.drop_oldest() => {}
+                result => return result,
+            }
+        }
     }
 }
 
@@ -225,15 +248,18 @@ pub fn merge_images<R: Root, C: Storage, O: Storage>(
     history.ensure_settled(commit.slots.name())?;
     ensure_distinct(&disks)?;
     let bases = disks.iter().map(|disk| open_base(commit, disk)).collect::<Result<Vec<_>>>()?;
+    let starts = work::begin(commit, &mut history, &disks, &bases)?;
 
-    let changes = write_shadows(&history, &disks, &bases, progress).inspect_err(|_| {
-        for base in &bases {
-            // What was appended is garbage that takes room. Nothing refers to it, should this fail.
-            let _ = base.storage().set_len(base.file_len());
+    let written = write_shadows(commit, &history, &disks, &bases, &starts, progress);
+    // The next attempt goes on where a cancelled one stopped. Any other failure may be for want of room.
+    if written.as_ref().is_err_and(|error| !matches!(error, Error::Cancelled)) {
+        for (base, start) in bases.iter().zip(&starts) {
+            // What was appended is garbage. Nothing refers to it, should this fail.
+            let _ = base.image.storage().set_len(start.len);
         }
-    })?;
-    let (changes, amounts): (Vec<Change>, Vec<Amounts>) = changes.into_iter().unzip();
-    let files: Vec<&R::File> = bases.iter().map(Image::storage).collect();
+    }
+    let (changes, amounts): (Vec<Change>, Vec<Amounts>) = written?.into_iter().unzip();
+    let files: Vec<&R::File> = bases.iter().map(|base| base.image.storage()).collect();
     flip::perform(commit, &mut history, Kind::Merge, changes, &files)?;
     let disks = disks
         .into_iter()
@@ -244,10 +270,12 @@ pub fn merge_images<R: Root, C: Storage, O: Storage>(
 }
 
 /// Writes the new generations of all disks, durable and verified, beside the old ones.
-fn write_shadows<S: Storage, O: Storage>(
+fn write_shadows<R: Root, C: Storage, O: Storage>(
+    commit: &CommitFile<R, C>,
     history: &History,
     disks: &[OpenDisk<O>],
-    bases: &[Image<S>],
+    bases: &[Base<R::File>],
+    starts: &[Start],
     progress: &dyn Progress,
 ) -> Result<Vec<(Change, Amounts)>> {
     let mut total = 0;
@@ -256,19 +284,35 @@ fn write_shadows<S: Storage, O: Storage>(
     }
     let mut meter = Meter::new(progress, total);
     let mut shadows = Vec::with_capacity(disks.len());
-    for (disk, base) in disks.iter().zip(bases) {
-        shadows.push(shadow::write(base, &disk.overlay, &history.kept(&disk.base)?, disk.next, &mut meter)?);
+    for ((disk, base), start) in disks.iter().zip(bases).zip(starts) {
+        let kept = history.kept(&disk.base)?;
+        shadows.push(shadow::write(base, &disk.overlay, &kept, disk.next, start, commit.verify, &mut meter)?);
     }
     for base in bases {
-        base.storage().flush()?;
-        base.storage().forget_cache();
+        base.image.storage().flush()?;
+        base.image.storage().forget_cache();
     }
     let mut changes = Vec::with_capacity(disks.len());
     for ((disk, base), shadow) in disks.iter().zip(bases).zip(&shadows) {
         meter.check()?;
-        changes.push((verified_change(disk, base, shadow)?, shadow.amounts));
+        changes.push((verified_change(disk, &base.image, shadow, &meter)?, shadow.amounts));
     }
     Ok(changes)
+}
+
+/// Gives the room back that a cancelled or interrupted merge took on the drive for its next attempt, when there will
+/// be none.
+///
+/// # Errors
+/// The record can't be read or written; a base is damaged.
+pub fn give_up<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<()> {
+    let mut history = commit.load()?;
+    history.ensure_settled(commit.slots.name())?;
+    if history.work.is_empty() {
+        return Ok(());
+    }
+    work::give_up(commit, &mut history)?;
+    commit.save(&mut history)
 }
 
 fn ensure_distinct<O>(disks: &[OpenDisk<O>]) -> Result<()> {
@@ -284,28 +328,38 @@ fn ensure_distinct<O>(disks: &[OpenDisk<O>]) -> Result<()> {
     Ok(())
 }
 
-fn open_base<R: Root, C: Storage, O>(
-    commit: &CommitFile<R, C>,
-    disk: &OpenDisk<O>,
-) -> Result<Image<R::File>> {
-    let base = Image::open(commit.root.open(&disk.base, Access::Write)?, Role::Base)?;
-    let image = base.storage().name().to_owned();
-    match base.state() {
+fn open_base<R: Root, C: Storage, O>(commit: &CommitFile<R, C>, disk: &OpenDisk<O>) -> Result<Base<R::File>> {
+    let base = Base::open(&commit.root, &disk.base, Access::Write)?;
+    let image = base.image.storage().name().to_owned();
+    match base.image.state() {
         BaseState::At { generation } if generation == disk.expected => Ok(base),
         BaseState::Foreign { last } => Err(Error::ForeignWriter { last, image }),
         state => Err(Error::WrongGeneration { expected: disk.expected, found: state.to_string(), image }),
     }
 }
 
-/// Reads the new tables back from the storage and makes the record's entry.
-fn verified_change<S: Storage, O>(disk: &OpenDisk<O>, base: &Image<S>, shadow: &Shadow) -> Result<Change> {
+/// Reads the new tables (and data) back from the storage and makes the record's entry.
+fn verified_change<S: Storage, O>(
+    disk: &OpenDisk<O>,
+    base: &Image<S>,
+    shadow: &Shadow,
+    meter: &Meter<'_>,
+) -> Result<Change> {
     let tables = shadow.digest.finish();
+    let not_kept = || Error::NotKept { image: base.storage().name().to_owned() };
     if !tables.holds(base.storage(), &shadow.header, base.header())? {
-        return Err(Error::NotKept { image: base.storage().name().to_owned() });
+        return Err(not_kept());
+    }
+    if let Some(data) = &shadow.data {
+        let (old, new) = (base.header(), &shadow.header);
+        if !verify::data_holds(base.storage(), old, new, &data.finish(), || meter.check())? {
+            return Err(not_kept());
+        }
     }
     Ok(Change {
         name: disk.name.clone(),
         base: disk.base.clone(),
+        changed: shadow.amounts.changed,
         from: Point {
             generation: Some(disk.expected),
             header: HeaderBlock(*base.block()),

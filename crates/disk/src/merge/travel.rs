@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
+use super::digest::TablesDigest;
 use super::history::{Change, History, Kind};
-use super::{CommitFile, flip};
+use super::{CommitFile, flip, work};
 use crate::error::{Error, Result};
 use crate::generation::{BaseState, GenerationId};
 use crate::qcow2::image::{Image, Role};
@@ -19,6 +20,8 @@ pub struct HistoryStep {
     pub time: u64,
     /// What the caller noted.
     pub note: String,
+    /// Bytes of the guest's that it brought, of all disks.
+    pub changed: u64,
     /// The disks that changed together.
     pub disks: Vec<HistoryDisk>,
 }
@@ -30,6 +33,8 @@ pub struct HistoryDisk {
     pub name: String,
     /// Where its base is, relative to the record's root.
     pub base: String,
+    /// Bytes of the guest's that changed.
+    pub changed: u64,
     /// The generation before.
     pub from: Option<GenerationId>,
     /// The generation after.
@@ -51,6 +56,7 @@ pub(super) fn describe_steps(history: &History) -> Vec<HistoryStep> {
             applied: at < history.position,
             time: step.time,
             note: step.note.clone(),
+            changed: step.disks.iter().map(|change| change.changed).sum(),
             disks: step.disks.iter().map(describe).collect(),
         })
         .collect()
@@ -60,6 +66,7 @@ fn describe(change: &Change) -> HistoryDisk {
     HistoryDisk {
         name: change.name.clone(),
         base: change.base.to_string(),
+        changed: change.changed,
         from: change.from.generation,
         to: change.to.generation,
     }
@@ -71,9 +78,8 @@ fn describe(change: &Change) -> HistoryDisk {
 /// [`Error::NoHistory`] if none is kept; [`Error::ForeignWriter`] if another program wrote to one of the bases.
 pub fn undo<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<Vec<HistoryDisk>> {
     let mut history = commit.load()?;
-    let step = history.position.checked_sub(1).and_then(|at| history.steps.get(at));
-    let disks = step.map(|step| step.disks.iter().map(Change::reversed).collect());
-    travel(commit, &mut history, Kind::Undo, disks)
+    let target = history.position.checked_sub(1);
+    travel(commit, &mut history, target)
 }
 
 /// Puts the last merge that was undone into effect again. Returns what changed.
@@ -82,35 +88,87 @@ pub fn undo<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<Vec<Histor
 /// As [`undo`].
 pub fn redo<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<Vec<HistoryDisk>> {
     let mut history = commit.load()?;
-    let disks = history.steps.get(history.position).map(|step| step.disks.clone());
-    travel(commit, &mut history, Kind::Redo, disks)
+    let target = history.position + 1;
+    travel(commit, &mut history, Some(target))
+}
+
+/// Goes to the state in which the first `applied` merges of [`history`](fn@history) are in effect: one flip, however
+/// many merges lie between. Returns what changed; nothing if that is the state already.
+///
+/// # Errors
+/// As [`undo`].
+pub fn go_to<R: Root, C: Storage>(commit: &CommitFile<R, C>, applied: usize) -> Result<Vec<HistoryDisk>> {
+    let mut history = commit.load()?;
+    if applied == history.position {
+        history.ensure_settled(commit.slots.name())?;
+        return Ok(Vec::new());
+    }
+    travel(commit, &mut history, Some(applied))
 }
 
 fn travel<R: Root, C: Storage>(
     commit: &CommitFile<R, C>,
     history: &mut History,
-    kind: Kind,
-    disks: Option<Vec<Change>>,
+    target: Option<usize>,
 ) -> Result<Vec<HistoryDisk>> {
     history.ensure_settled(commit.slots.name())?;
-    let disks = disks.ok_or_else(|| Error::NoHistory(commit.slots.name().to_owned()))?;
+    let target = target
+        .filter(|&target| target <= history.steps.len())
+        .ok_or_else(|| Error::NoHistory(commit.slots.name().to_owned()))?;
+    work::give_up(commit, history)?;
+    let from = history.position;
+    // One by one, in the direction of the journey.
+    let way: Vec<Vec<Change>> = if target < from {
+        let back = history.steps[target..from].iter().rev();
+        back.map(|step| step.disks.iter().map(Change::reversed).collect()).collect()
+    } else {
+        history.steps[from..target].iter().map(|step| step.disks.clone()).collect()
+    };
+    let mut disks: Vec<Change> = Vec::new();
+    for change in way.iter().flatten() {
+        match disks.iter_mut().find(|known| known.base == change.base) {
+            Some(known) => {
+                known.to = change.to.clone();
+                known.changed += change.changed;
+            }
+            None => disks.push(change.clone()),
+        }
+    }
     let mut images = Vec::with_capacity(disks.len());
-    for change in &disks {
+    for change in &mut disks {
         let image = Image::open(commit.root.open(&change.base, Access::Write)?, Role::Base)?;
-        if let BaseState::Foreign { last } = image.state() {
-            return Err(Error::ForeignWriter { last, image: image.storage().name().to_owned() });
+        let foreign = match image.state() {
+            BaseState::Foreign { last } => Some(last),
+            BaseState::At { generation } if !work::seal_holds(history, &change.base, image.storage())? => {
+                Some(generation)
+            }
+            _ => None,
+        };
+        if let Some(last) = foreign {
+            let image = image.storage().name().to_owned();
+            work::forget(history, std::slice::from_ref(&change.base));
+            commit.save(history)?;
+            return Err(Error::ForeignWriter { last, image });
         }
         if *image.block() != change.from.header.0 {
             return Err(Error::NoHistory(image.storage().name().to_owned()));
         }
-        let (from, to) = (change.from.fields(&change.base)?, change.to.fields(&change.base)?);
-        if !change.to.tables.holds(image.storage(), &to, &from)? {
-            return Err(image.damaged("the kept generation does not hold"));
+        // Each generation on the way vouches for the tables that the next one shares with it.
+        for step in way.iter().flatten().filter(|step| step.base == change.base) {
+            let (from, to) = (step.from.fields(&step.base)?, step.to.fields(&step.base)?);
+            if !step.to.tables.holds(image.storage(), &to, &from)? {
+                return Err(image.damaged("the kept generation does not hold"));
+            }
+        }
+        if way.len() > 1 {
+            let (from, to) = (change.from.fields(&change.base)?, change.to.fields(&change.base)?);
+            change.from.tables = TablesDigest::read(image.storage(), &from, &to)?;
+            change.to.tables = TablesDigest::read(image.storage(), &to, &from)?;
         }
         images.push(image);
     }
     let described = disks.iter().map(describe).collect();
     let files: Vec<&R::File> = images.iter().map(Image::storage).collect();
-    flip::perform(commit, history, kind, disks, &files)?;
+    flip::perform(commit, history, Kind::Travel { from, to: target }, disks, &files)?;
     Ok(described)
 }

@@ -43,6 +43,16 @@ struct State {
     room: Option<u64>,
     /// How many more writes and flushes succeed; none means all.
     budget: Option<u64>,
+    /// When each file was changed last, and the clock: every change takes a minute.
+    modified: BTreeMap<String, i64>,
+    now: i64,
+}
+
+impl State {
+    fn touch(&mut self, name: &str) {
+        self.now += 60;
+        self.modified.insert(name.to_owned(), self.now);
+    }
 }
 
 /// A device of files in memory.
@@ -124,8 +134,12 @@ impl MemoryStorage {
         if let Some(file) = state.files.get_mut(&self.name) {
             change(file);
         }
+        let event = event(self.name.clone());
+        if !matches!(event, Event::Flush { .. }) {
+            state.touch(&self.name);
+        }
         if state.recording {
-            state.log.push(event(self.name.clone()));
+            state.log.push(event);
         }
         Ok(())
     }
@@ -183,6 +197,7 @@ impl Storage for MemoryStorage {
         if let Some(file) = state.files.get_mut(&self.name) {
             file.resize(len as usize, 0);
         }
+        state.touch(&self.name);
         if state.recording {
             state.log.push(Event::SetLen { file: self.name.clone(), len });
         }
@@ -193,5 +208,14 @@ impl Storage for MemoryStorage {
 
     fn room(&self) -> Option<u64> {
         self.device.state().room
+    }
+
+    fn modified(&self) -> io::Result<Option<i64>> {
+        Ok(self.device.state().modified.get(&self.name).copied())
+    }
+
+    fn set_modified(&self, seconds: i64) -> io::Result<()> {
+        self.device.state().modified.insert(self.name.clone(), seconds);
+        Ok(())
     }
 }

@@ -2,7 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, dead_code, reason = "each test file uses a part of this")]
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use pocketvm_disk::{CommitFile, GenerationId, MergeDisk, Merged, merge, stamp};
 
@@ -144,5 +144,50 @@ impl Random {
                 }
             })
             .collect()
+    }
+}
+
+/// A `qemu-io` that has an image open until it is dropped.
+pub struct Holder {
+    child: std::process::Child,
+    output: std::io::BufReader<std::process::ChildStdout>,
+}
+
+impl Holder {
+    pub fn open(image: &Path, read_only: bool) -> Self {
+        let mut command = Command::new("qemu-io");
+        if read_only {
+            command.arg("-r");
+        }
+        let mut child =
+            command.arg(image).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("needs qemu-io");
+        let output = std::io::BufReader::new(child.stdout.take().unwrap());
+        let mut holder = Holder { child, output };
+        // It has the image open once it answers.
+        holder.run("length");
+        holder
+    }
+
+    /// Runs a command and returns what is said until the next one is answered.
+    pub fn run(&mut self, command: &str) -> String {
+        use std::io::{BufRead, Write};
+        let input = self.child.stdin.as_mut().unwrap();
+        input.write_all(format!("{command}\nlength\n").as_bytes()).unwrap();
+        let mut said = String::new();
+        loop {
+            let mut line = String::new();
+            assert!(self.output.read_line(&mut line).unwrap() > 0, "qemu-io ended: {said}");
+            if line.trim_end().ends_with("iB") {
+                return said;
+            }
+            said.push_str(&line);
+        }
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
