@@ -25,6 +25,16 @@ impl Session {
         Session { drive, base, generation, count: 0 }
     }
 
+    /// Begins to merge as [`Session::merge`], and stops.
+    fn cancel(&mut self, pattern: u32) {
+        self.count += 1;
+        let overlay = self.drive.overlay(&self.count.to_string(), &self.base, "");
+        io(&overlay, &[format!("write -q -P {pattern} 0 4M")]);
+        let disk = self.drive.disk("b.qcow2", &overlay, self.generation);
+        let result = pocketvm_disk::merge(&self.drive.commit(), &[disk], &Stop);
+        assert!(matches!(result, Err(pocketvm_disk::Error::Cancelled)), "{result:?}");
+    }
+
     /// Writes `pattern` to the first 4 MiB in a session, and merges it.
     fn merge(&mut self, pattern: u32) -> Amounts {
         self.count += 1;
@@ -36,6 +46,16 @@ impl Session {
         assert_clean(&self.base);
         assert_holds(&self.base, pattern);
         merged.disks[0].amounts
+    }
+}
+
+struct Stop;
+
+impl pocketvm_disk::Progress for Stop {
+    fn advance(&self, _done: u64, _total: u64) {}
+
+    fn is_cancelled(&self) -> bool {
+        true
     }
 }
 
@@ -136,6 +156,9 @@ fn a_program_that_ignores_the_format_is_noticed_by_the_time_of_the_file() {
     assert!(pocketvm_disk::history(&session.drive.commit()).unwrap().is_empty());
     // Whoever asks again finds no history either.
     assert!(matches!(undo(&session.drive.commit()), Err(pocketvm_disk::Error::NoHistory(_))));
+    // And the next merge believes nothing, though the refusal has been recorded.
+    assert_eq!(session.merge(1).skipped, 0);
+    assert_eq!(session.merge(1).skipped, 4 << 20);
 }
 
 #[test]
@@ -143,6 +166,9 @@ fn after_a_program_that_ignores_the_format_no_hash_is_believed() {
     let mut session = Session::new();
     session.merge(1);
     scribble(&session.base);
+    // A merge that is cut off does not make the next one trusting.
+    session.cancel(1);
+    session.cancel(2);
     // `merge` compares the content: a cluster skipped on a stale hash would show.
     assert_eq!(session.merge(1).skipped, 0);
     assert_eq!(session.merge(1).skipped, 4 << 20);

@@ -1,6 +1,6 @@
 //! What the commit record says: the kept generations, and the flip that is under way or was the last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +51,9 @@ pub struct History {
     /// How each base was left: the second fence.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub seals: BTreeMap<BasePath, Seal>,
+    /// Bases that another program wrote to although the fence stands, until the next generation of ours.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub distrusted: BTreeSet<BasePath>,
     /// The merge that has begun to write, none of which is live.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub work: Vec<WorkDisk>,
@@ -186,6 +189,7 @@ impl Default for History {
             flip: None,
             pins: BTreeMap::new(),
             seals: BTreeMap::new(),
+            distrusted: BTreeSet::new(),
             work: Vec::new(),
         }
     }
@@ -235,7 +239,9 @@ impl History {
         }
         let pinned = history.pins.values().map(Vec::len);
         if history.pins.len() > MAX_PINS
-            || pinned.chain([history.work.len(), history.seals.len()]).any(|disks| disks > MAX_DISKS)
+            || pinned
+                .chain([history.work.len(), history.seals.len(), history.distrusted.len()])
+                .any(|disks| disks > MAX_DISKS)
         {
             return Err("it names too many disks".to_owned());
         }
@@ -306,6 +312,9 @@ impl History {
         let Some(flip) = &mut self.flip else { return };
         if !std::mem::replace(&mut flip.pending, false) {
             return;
+        }
+        if matches!(flip.kind, Kind::Merge | Kind::Stamp) {
+            self.distrusted.retain(|base| flip.disks.iter().all(|change| change.base != *base));
         }
         match flip.kind {
             Kind::Merge => {

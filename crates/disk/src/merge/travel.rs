@@ -146,7 +146,7 @@ fn travel<R: Root, C: Storage>(
         };
         if let Some(last) = foreign {
             let image = image.storage().name().to_owned();
-            work::forget(history, std::slice::from_ref(&change.base));
+            work::distrust(history, std::slice::from_ref(&change.base));
             commit.save(history)?;
             return Err(Error::ForeignWriter { last, image });
         }

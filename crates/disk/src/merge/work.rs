@@ -39,19 +39,20 @@ pub(super) fn begin<R: Root, C: Storage, O: Storage>(
                 let why = Refusal::Inconsistent(report.error_count);
                 return Err(Error::Refused { why, image: base.image.storage().name().to_owned() });
             }
-            forget(history, std::slice::from_ref(&disk.base));
+            distrust(history, std::slice::from_ref(&disk.base));
         }
         trusted.push(holds);
     }
-    let all_trusted = trusted.iter().all(|&trusted| trusted);
-    if all_trusted && history.has_begun(disks.iter().map(|disk| (&disk.base, disk.expected, disk.next))) {
-        let starts = history.work.iter().zip(bases).map(|(work, base)| Start {
-            len: work.len.min(base.image.file_len()),
-            placement: work.placement,
-            resume: true,
-            trusted: true,
-        });
-        return Ok(starts.collect());
+    let same = history.has_begun(disks.iter().map(|disk| (&disk.base, disk.expected, disk.next)));
+    if same && trusted.iter().all(|&trusted| trusted) {
+        let mut starts = Vec::with_capacity(bases.len());
+        for (work, base) in history.work.iter().zip(bases) {
+            let len = begun_len(history, &work.base, &base.image)?;
+            starts.push(len.map(|len| Start { len, placement: work.placement, resume: true, trusted: true }));
+        }
+        if let Some(starts) = starts.into_iter().collect() {
+            return Ok(starts);
+        }
     }
     let mut starts = Vec::with_capacity(bases.len());
     let mut work = Vec::with_capacity(bases.len());
@@ -79,6 +80,9 @@ pub(super) fn begin<R: Root, C: Storage, O: Storage>(
 
 /// Whether a base is as we left it, as far as its file's length and time tell.
 pub(super) fn seal_holds<S: Storage>(history: &History, base: &BasePath, file: &S) -> Result<bool> {
+    if history.distrusted.contains(base) {
+        return Ok(false);
+    }
     match history.seals.get(base) {
         Some(seal) => Ok(seal.holds(file.len()?, file.modified()?)),
         // A merge has begun to write, or the record is new.
@@ -86,11 +90,18 @@ pub(super) fn seal_holds<S: Storage>(history: &History, base: &BasePath, file: &
     }
 }
 
-/// Forgets what can't be trusted any more after another program wrote to `bases`.
+/// Forgets the kept generations of `bases`, and how they were left.
 pub(super) fn forget(history: &mut History, bases: &[BasePath]) {
     history.void(bases);
     history.flip = None;
     history.seals.retain(|base, _| !bases.contains(base));
+}
+
+/// Another program wrote to `bases`: forgets their kept generations, and that anything of what we knew of their content
+/// is true, until the next generation of ours.
+pub(super) fn distrust(history: &mut History, bases: &[BasePath]) {
+    forget(history, bases);
+    history.distrusted.extend(bases.iter().cloned());
 }
 
 /// Marks a base's file as left by us, and says how. To be made durable by a flush afterwards.
@@ -115,20 +126,26 @@ pub(super) fn give_up<R: Root, C: Storage>(commit: &CommitFile<R, C>, history: &
 
 /// Cuts off what an interrupted merge has appended to an open base, and says how long it is then; none if it has not.
 fn cut_off<S: Storage>(history: &History, base: &BasePath, image: &Image<S>) -> Result<Option<u64>> {
+    let len = begun_len(history, base, image)?.filter(|&len| len < image.file_len());
+    if let Some(len) = len {
+        image.storage().set_len(len)?;
+    }
+    Ok(len)
+}
+
+/// How long an open base was when a merge began to write to it; none if none has, or if the record can't be true. A record
+/// that is not ours must not cost anything that is.
+fn begun_len<S: Storage>(history: &History, base: &BasePath, image: &Image<S>) -> Result<Option<u64>> {
     let Some(work) = history.work.iter().find(|work| work.base == *base) else { return Ok(None) };
     // Only while the generation is that one's is everything behind the length garbage.
-    if image.state() != (BaseState::At { generation: work.from }) || image.storage().len()? <= work.len {
+    if image.state() != (BaseState::At { generation: work.from }) {
         return Ok(None);
     }
-    let (header, storage) = (image.header(), image.storage());
-    let kept = history.kept(base)?;
-    let mut free = FreeMap::new(storage, header, image.file_len(), image.extensions().hashes, &kept)?;
-    for cluster in work.len.div_ceil(header.cluster_size())..free.file_end() {
-        // A record that is not ours must not cost anything that is.
-        if free.is_occupied(cluster)? {
-            return Ok(None);
-        }
-    }
-    storage.set_len(work.len)?;
-    Ok(Some(work.len))
+    let (header, kept) = (image.header(), history.kept(base)?);
+    let hashes = image.extensions().hashes;
+    let mut free = FreeMap::new(image.storage(), header, image.file_len(), hashes, &kept)?;
+    let behind = work.len.div_ceil(header.cluster_size())..free.file_end();
+    let garbage = behind.end.saturating_sub(behind.start);
+    let free = free.count_between(behind.start, behind.end)?;
+    Ok((garbage == free).then_some(work.len.min(image.file_len())))
 }
