@@ -89,6 +89,16 @@ pub trait Root {
     /// # Errors
     /// It can't be opened, lies outside of the root, or is locked.
     fn open(&self, path: &BasePath, access: Access) -> Result<Self::File>;
+    /// Makes a new, empty file.
+    ///
+    /// # Errors
+    /// It exists, its folder does not, or there is no room.
+    fn create(&self, path: &BasePath) -> Result<Self::File>;
+    /// Removes a file; one that is not there is no error.
+    ///
+    /// # Errors
+    /// It can't be removed, or lies outside of the root.
+    fn remove(&self, path: &BasePath) -> Result<()>;
 }
 
 /// A folder as root.
@@ -102,18 +112,55 @@ impl Folder {
     }
 }
 
+impl Folder {
+    /// Where `path` leads to. A link on a found stick could name any file of this PC.
+    fn real(&self, path: &BasePath) -> Result<PathBuf> {
+        let mut full = self.0.clone();
+        full.extend(path.as_str().split('/'));
+        self.inside(fs_err::canonicalize(&full)?, path)
+    }
+
+    /// As [`Folder::real`], for a file that need not exist; should it be a link, it is the link that is meant.
+    fn real_parent(&self, path: &BasePath) -> Result<PathBuf> {
+        let mut parts: Vec<&str> = path.as_str().split('/').collect();
+        let name = parts.pop().unwrap_or_default();
+        let mut folder = self.0.clone();
+        folder.extend(parts);
+        Ok(self.inside(fs_err::canonicalize(&folder)?, path)?.join(name))
+    }
+
+    fn inside(&self, real: PathBuf, path: &BasePath) -> Result<PathBuf> {
+        if real.starts_with(fs_err::canonicalize(&self.0)?) {
+            Ok(real)
+        } else {
+            Err(Error::BadPath(path.as_str().to_owned()))
+        }
+    }
+}
+
 impl Root for Folder {
     type File = FileStorage;
 
     fn open(&self, path: &BasePath, access: Access) -> Result<FileStorage> {
-        let mut full = self.0.clone();
-        full.extend(path.as_str().split('/'));
-        // A link on a found stick could name any file of this PC.
-        let real = fs_err::canonicalize(&full)?;
-        if !real.starts_with(fs_err::canonicalize(&self.0)?) {
-            return Err(Error::BadPath(path.as_str().to_owned()));
+        FileStorage::open(&self.real(path)?, access)
+    }
+
+    fn create(&self, path: &BasePath) -> Result<FileStorage> {
+        let real = self.real_parent(path)?;
+        let file = FileStorage::create(&real)?;
+        // The name has to outlive a power cut as well as the content.
+        #[cfg(unix)]
+        if let Some(folder) = real.parent() {
+            fs_err::File::open(folder)?.sync_all()?;
         }
-        FileStorage::open(&real, access)
+        Ok(file)
+    }
+
+    fn remove(&self, path: &BasePath) -> Result<()> {
+        match fs_err::remove_file(self.real_parent(path)?) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 }
 

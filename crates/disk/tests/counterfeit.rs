@@ -30,6 +30,14 @@ impl Root for Fake {
     fn open(&self, path: &BasePath, access: Access) -> Result<FakeFile> {
         Ok(FakeFile(Root::open(&self.0, path, access)?, self.1.clone()))
     }
+
+    fn create(&self, path: &BasePath) -> Result<FakeFile> {
+        Ok(FakeFile(Root::create(&self.0, path)?, self.1.clone()))
+    }
+
+    fn remove(&self, path: &BasePath) -> Result<()> {
+        self.0.remove(path)
+    }
 }
 
 impl Storage for FakeFile {

@@ -84,7 +84,8 @@ pub fn compact<R: Root, C: Storage>(
         header = change.to.fields(&path)?;
         root = new_root;
         done = Compacted { moved, generation: change.to.generation.unwrap_or(generation), ..done };
-        flip::perform(commit, &mut history, Kind::Compact, vec![change], &[image.storage()])?;
+        let files = [image.storage()];
+        flip::perform(commit, &mut history, Kind::Compact, vec![change], &files, Vec::new(), &[])?;
     }
     done.after = cut_off(commit, &mut history, &path, image.storage(), &header, root)?;
     Ok(done)

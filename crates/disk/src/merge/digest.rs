@@ -42,6 +42,12 @@ impl Digest {
     }
 }
 
+impl From<blake3::Hash> for TablesDigest {
+    fn from(hash: blake3::Hash) -> Self {
+        TablesDigest(*hash.as_bytes())
+    }
+}
+
 impl TryFrom<String> for TablesDigest {
     type Error = String;
 

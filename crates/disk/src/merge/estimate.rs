@@ -55,12 +55,21 @@ pub fn estimate_images<R: Root, C: Storage, O: Storage>(
     let history = commit.load()?;
     let mut estimates = Vec::with_capacity(disks.len());
     for disk in disks {
+        let changed = changed_bytes(&disk.overlay)?;
+        if history.raws.contains_key(&disk.base) {
+            let size = commit.root.open(&disk.base, Access::Read)?.len()?;
+            // The journal, with what was and what will be; a head for each piece is far less than a block.
+            let journal = 2 * changed + changed / 64 + 65536;
+            let grows = journal + disk.overlay.header().size.saturating_sub(size);
+            estimates.push(DiskEstimate { name: disk.name.clone(), changed, grows });
+            continue;
+        }
         let base = Image::open(commit.root.open(&disk.base, Access::Read)?, Role::Base)?;
         let begun = history.work.iter().find(|work| work.base == disk.base);
         let len = begun.map_or(base.file_len(), |work| work.len.min(base.file_len()));
         estimates.push(DiskEstimate {
             name: disk.name.clone(),
-            changed: changed_bytes(&disk.overlay)?,
+            changed,
             grows: growth(&base, &disk.overlay, &history.kept(&disk.base)?, len)?,
         });
     }

@@ -1,13 +1,14 @@
 //! Makes new generations live: one commit record, then the header blocks of all disks; and the way back from any
 //! interruption of that.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::history::{Change, Flip, History, Kind};
-use super::{CommitFile, work};
+use super::history::{Change, Flip, History, Kind, RawChange};
+use super::{CommitFile, raw, work};
 use crate::error::{Error, Result};
 use crate::generation::BaseState;
 use crate::qcow2::header::{BLOCK, Header};
@@ -79,22 +80,41 @@ fn classify(block: &[u8; BLOCK], change: &Change) -> Found {
     if !mixture && Header::parse(block).is_ok() { Found::Foreign } else { Found::Torn }
 }
 
-/// Makes the flip's new generations live. `files` are the open bases, in the order of the flip's disks.
+/// Makes the flip's new generations live. `files` and `raw_files` are the open bases, in the order of the changes.
 pub(super) fn perform<R: Root, C: Storage>(
     commit: &CommitFile<R, C>,
     history: &mut History,
     kind: Kind,
     disks: Vec<Change>,
     files: &[&R::File],
+    raws: Vec<RawChange>,
+    raw_files: &[&R::File],
 ) -> Result<()> {
     for (change, file) in disks.iter().zip(files) {
         if read_block(file)? != change.from.header.0 {
             return Err(Error::InUse { image: file.name().to_owned() });
         }
     }
-    history.flip = Some(Flip { kind, pending: true, time: now(), note: commit.note.clone(), disks });
+    let before = history.clone();
+    history.flip = Some(Flip { kind, pending: true, time: now(), note: commit.note.clone(), disks, raws });
     // From here on an error may come after the record has become durable.
-    finish(commit, history, files).map_err(|error| Error::Interrupted(Box::new(error)))
+    finish(commit, history, files, raw_files).map_err(|error| Error::Interrupted(Box::new(error)))?;
+    tidy(commit, history, &before);
+    Ok(())
+}
+
+/// Removes the journals that the record does not need any more. One that stays only takes room; the record knows it.
+fn tidy<R: Root, C: Storage>(commit: &CommitFile<R, C>, history: &mut History, before: &History) {
+    history.discard_journals(before);
+    if history.discarded.is_empty() {
+        return;
+    }
+    let removed = |path: &BasePath| commit.root.remove(path).is_ok();
+    history.discarded = history.discarded.iter().filter(|path| !removed(path)).cloned().collect();
+    if !history.discarded.is_empty() {
+        // What is not recorded now is found again when it is: nothing but room is lost.
+        let _ = commit.save(history);
+    }
 }
 
 /// Seconds since 1970. A clock before that is no reason to keep a merge from its end.
@@ -106,6 +126,7 @@ fn finish<R: Root, C: Storage>(
     commit: &CommitFile<R, C>,
     history: &mut History,
     files: &[&R::File],
+    raw_files: &[&R::File],
 ) -> Result<()> {
     commit.save(history)?;
     let Some(flip) = &history.flip else { return Ok(()) };
@@ -114,7 +135,11 @@ fn finish<R: Root, C: Storage>(
         file.write_at(0, &change.to.header.0)?;
         seals.push((change.base.clone(), work::seal(file, flip.time)?));
     }
-    for file in files {
+    for (change, file) in flip.raws.iter().zip(raw_files) {
+        raw::apply(commit, change, file, !change.backwards)?;
+        seals.push((change.base.clone(), work::seal(file, flip.time)?));
+    }
+    for file in files.iter().chain(raw_files) {
         file.flush()?;
     }
     history.settle(commit.keep);
@@ -158,8 +183,9 @@ pub(super) fn recover<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<
         }
     }
     flip.disks = there;
+    let raw_files = open_raws(commit, &mut flip, &mut foreign)?;
 
-    let direction = decide(&flip, &files, &found)?;
+    let direction = decide(commit, &history, &flip, &files, &found, &raw_files)?;
     let mut disks = Vec::with_capacity(flip.disks.len());
     for ((change, file), found) in flip.disks.iter().zip(&files).zip(&found) {
         let (wanted, point) = match direction {
@@ -189,6 +215,10 @@ pub(super) fn recover<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<
         disks.push(RecoveredDisk { name: change.name.clone(), base: change.base.clone(), state, repaired });
     }
 
+    if flip.pending || direction == Direction::Back {
+        disks.extend(settle_raws(commit, &mut history, &flip, &raw_files, direction)?);
+    }
+
     let repaired = disks.iter().any(|disk| disk.repaired);
     let outcome = match (direction, flip.pending) {
         (Direction::Forward, true) => Outcome::Finished,
@@ -207,8 +237,95 @@ pub(super) fn recover<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<
     }
     if history != before {
         commit.save(&mut history)?;
+        tidy(commit, &mut history, &before);
     }
     Ok(Recovery { outcome, disks })
+}
+
+/// Opens the raw bases of a flip; those of a settled one that are not there any more drop out of it.
+fn open_raws<R: Root, C: Storage>(
+    commit: &CommitFile<R, C>,
+    flip: &mut Flip,
+    foreign: &mut Vec<BasePath>,
+) -> Result<BTreeMap<BasePath, R::File>> {
+    let mut files = BTreeMap::new();
+    for raw in &flip.raws {
+        if files.contains_key(&raw.base) {
+            continue;
+        }
+        match commit.root.open(&raw.base, Access::Write) {
+            Ok(file) => drop(files.insert(raw.base.clone(), file)),
+            Err(error) if !flip.pending && is_lost(&error) => foreign.push(raw.base.clone()),
+            Err(Error::Io(_)) if !flip.pending => {}
+            Err(error) => return Err(error),
+        }
+    }
+    flip.raws.retain(|raw| files.contains_key(&raw.base));
+    Ok(files)
+}
+
+/// Brings the raw bases of a flip to one side of it, by their journals.
+fn settle_raws<R: Root, C: Storage>(
+    commit: &CommitFile<R, C>,
+    history: &mut History,
+    flip: &Flip,
+    files: &BTreeMap<BasePath, R::File>,
+    direction: Direction,
+) -> Result<Vec<RecoveredDisk>> {
+    let mut way: Vec<&RawChange> = flip.raws.iter().collect();
+    if direction == Direction::Back {
+        way.reverse();
+    }
+    let mut disks: Vec<RecoveredDisk> = Vec::new();
+    for change in way {
+        let file = &files[&change.base];
+        let (generation, to_new) = match direction {
+            Direction::Forward => (change.to, !change.backwards),
+            Direction::Back => (change.from, change.backwards),
+        };
+        // One that was not touched yet is as it was.
+        let untouched = flip.pending && raw::is_ours(history, &change.base, file)?;
+        if direction == Direction::Forward || !untouched {
+            raw::apply(commit, change, file, to_new)?;
+        }
+        disks.retain(|disk| disk.base != change.base);
+        disks.push(RecoveredDisk {
+            name: change.name.clone(),
+            base: change.base.clone(),
+            state: BaseState::At { generation },
+            repaired: true,
+        });
+    }
+    for disk in &disks {
+        let file = &files[&disk.base];
+        let seal = work::seal(file, flip.time)?;
+        file.flush()?;
+        history.seals.insert(disk.base.clone(), seal);
+    }
+    Ok(disks)
+}
+
+/// Whether the raw bases of a flip can be brought to that side.
+fn raws_hold<R: Root, C: Storage>(
+    commit: &CommitFile<R, C>,
+    history: &History,
+    flip: &Flip,
+    files: &BTreeMap<BasePath, R::File>,
+    side: Direction,
+) -> Result<bool> {
+    for change in &flip.raws {
+        let untouched = flip.pending && raw::is_ours(history, &change.base, &files[&change.base])?;
+        if side == Direction::Back && untouched || side == Direction::Forward && !flip.pending {
+            continue;
+        }
+        match commit.root.open(&change.journal.path, Access::Read) {
+            Ok(journal) if raw::holds(&journal, &change.journal)? => {}
+            Ok(_) => return Ok(false),
+            Err(error) if is_lost(&error) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
 }
 
 /// Opens the base of a change and sees what its header is.
@@ -242,7 +359,14 @@ fn is_lost(error: &Error) -> bool {
     }
 }
 
-fn decide<S: Storage>(flip: &Flip, files: &[S], found: &[Found]) -> Result<Direction> {
+fn decide<R: Root, C: Storage>(
+    commit: &CommitFile<R, C>,
+    history: &History,
+    flip: &Flip,
+    files: &[R::File],
+    found: &[Found],
+    raw_files: &BTreeMap<BasePath, R::File>,
+) -> Result<Direction> {
     if found.contains(&Found::Foreign) {
         if !flip.pending {
             return Ok(Direction::Forward);
@@ -258,11 +382,10 @@ fn decide<S: Storage>(flip: &Flip, files: &[S], found: &[Found]) -> Result<Direc
             }
         }
     }
-    if all_hold(flip, files, found, Direction::Forward)? {
-        return Ok(Direction::Forward);
-    }
-    if all_hold(flip, files, found, Direction::Back)? {
-        return Ok(Direction::Back);
+    for side in [Direction::Forward, Direction::Back] {
+        if all_hold(flip, files, found, side)? && raws_hold(commit, history, flip, raw_files, side)? {
+            return Ok(side);
+        }
     }
     Err(Error::Damaged {
         what: "the device lost parts of both generations".to_owned(),

@@ -45,6 +45,12 @@ pub struct History {
     pub position: usize,
     /// The flip under way, or the last one.
     pub flip: Option<Flip>,
+    /// Raw bases.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub raws: BTreeMap<BasePath, RawState>,
+    /// Journals that nobody needs any more, to be removed.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub discarded: BTreeSet<BasePath>,
     /// Generations that somebody reads, by a name for each reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pins: BTreeMap<String, Vec<Pinned>>,
@@ -69,6 +75,9 @@ pub struct Step {
     pub note: String,
     /// The disks that changed together.
     pub disks: Vec<Change>,
+    /// Those with raw bases.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub raws: Vec<RawChange>,
 }
 
 /// What one disk goes through in a step or flip.
@@ -98,6 +107,55 @@ pub struct Point {
     pub header: HeaderBlock,
     /// Digest of the tables that it has and the other side of the change has not.
     pub tables: TablesDigest,
+}
+
+/// What a raw base goes through in a step or flip.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawChange {
+    /// The caller's name for the disk.
+    pub name: String,
+    /// Where its base is.
+    pub base: BasePath,
+    /// Bytes of the guest's that a merge brought.
+    #[serde(default)]
+    pub changed: u64,
+    /// The generation before.
+    pub from: GenerationId,
+    /// The generation after.
+    pub to: GenerationId,
+    /// The journal was made for the other direction.
+    #[serde(default)]
+    pub backwards: bool,
+    /// What changes.
+    pub journal: Journal,
+}
+
+/// The journal of a raw base's change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Journal {
+    /// Where it is.
+    pub path: BasePath,
+    /// Its bytes.
+    pub len: u64,
+    /// Digest of all of them.
+    pub digest: TablesDigest,
+}
+
+/// What is known of a raw base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawState {
+    /// The generation that it is at.
+    pub generation: GenerationId,
+}
+
+impl RawChange {
+    /// The same way back.
+    pub fn reversed(&self) -> Self {
+        RawChange { from: self.to, to: self.from, backwards: !self.backwards, ..self.clone() }
+    }
 }
 
 /// A generation that stays readable until it is unpinned.
@@ -169,6 +227,9 @@ pub struct Flip {
     pub note: String,
     /// What changes.
     pub disks: Vec<Change>,
+    /// What changes of raw bases, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub raws: Vec<RawChange>,
 }
 
 /// A generation whose clusters are spared.
@@ -187,6 +248,8 @@ impl Default for History {
             steps: Vec::new(),
             position: 0,
             flip: None,
+            raws: BTreeMap::new(),
+            discarded: BTreeSet::new(),
             pins: BTreeMap::new(),
             seals: BTreeMap::new(),
             distrusted: BTreeSet::new(),
@@ -210,6 +273,11 @@ impl Point {
     pub fn fields(&self, base: &BasePath) -> Result<Header> {
         fields(&self.header, base)
     }
+}
+
+/// Whether a file has the name of a journal.
+fn is_journal(path: &BasePath) -> bool {
+    path.as_str().ends_with(".journal")
 }
 
 fn fields(block: &HeaderBlock, base: &BasePath) -> Result<Header> {
@@ -245,15 +313,22 @@ impl History {
         {
             return Err("it names too many disks".to_owned());
         }
-        let groups =
-            history.steps.iter().map(|step| &step.disks).chain(history.flip.as_ref().map(|flip| &flip.disks));
-        for disks in groups {
+        let steps = history.steps.iter().map(|step| (&step.disks, &step.raws));
+        for (disks, raws) in steps.chain(history.flip.as_ref().map(|flip| (&flip.disks, &flip.raws))) {
             let mut bases: Vec<&BasePath> = disks.iter().map(|change| &change.base).collect();
             bases.sort();
             bases.dedup();
-            if bases.len() != disks.len() || disks.is_empty() || disks.len() > MAX_DISKS {
+            let count = disks.len() + raws.len();
+            if bases.len() != disks.len() || count == 0 || disks.len() > MAX_DISKS {
                 return Err("a step names no disk, too many, or one twice".to_owned());
             }
+            // A name of ours only: the file is written from, and removed.
+            if raws.iter().any(|raw| !is_journal(&raw.journal.path)) {
+                return Err("a journal has the name of another file".to_owned());
+            }
+        }
+        if history.raws.len() > MAX_DISKS || !history.discarded.iter().all(is_journal) {
+            return Err("it names too many raw bases, or a journal has the name of another file".to_owned());
         }
         Ok(history)
     }
@@ -313,13 +388,21 @@ impl History {
         if !std::mem::replace(&mut flip.pending, false) {
             return;
         }
+        for raw in &flip.raws {
+            self.raws.insert(raw.base.clone(), RawState { generation: raw.to });
+        }
         if matches!(flip.kind, Kind::Merge | Kind::Stamp) {
             self.distrusted.retain(|base| flip.disks.iter().all(|change| change.base != *base));
         }
         match flip.kind {
             Kind::Merge => {
                 self.steps.truncate(self.position);
-                self.steps.push(Step { time: flip.time, note: flip.note.clone(), disks: flip.disks.clone() });
+                self.steps.push(Step {
+                    time: flip.time,
+                    note: flip.note.clone(),
+                    disks: flip.disks.clone(),
+                    raws: flip.raws.clone(),
+                });
                 let dropped = self.steps.len().saturating_sub(keep.max(1));
                 self.steps.drain(..dropped);
                 self.position = self.steps.len();
@@ -335,6 +418,9 @@ impl History {
     /// The flip did not happen, or has been taken back.
     pub fn revert(&mut self) {
         let Some(flip) = self.flip.take() else { return };
+        for raw in flip.raws.iter().rev() {
+            self.raws.insert(raw.base.clone(), RawState { generation: raw.from });
+        }
         if flip.pending {
             return;
         }
@@ -350,7 +436,10 @@ impl History {
 
     /// Forgets every generation that can't be reached any more because another program wrote to `bases`.
     pub fn void(&mut self, bases: &[BasePath]) {
-        let hit = |step: &Step| step.disks.iter().any(|change| bases.contains(&change.base));
+        let hit = |step: &Step| {
+            step.disks.iter().any(|change| bases.contains(&change.base))
+                || step.raws.iter().any(|raw| bases.contains(&raw.base))
+        };
         // What was undone can't be redone, and what lies before a step that can't be undone can't be reached.
         if self.steps.iter().skip(self.position).any(hit) {
             self.steps.truncate(self.position);
@@ -363,6 +452,20 @@ impl History {
             pinned.retain(|pinned| !bases.contains(&pinned.base));
         }
         self.pins.retain(|_, pinned| !pinned.is_empty());
+    }
+
+    /// The journals that a step or the last flip may need.
+    fn journals(&self) -> BTreeSet<&BasePath> {
+        let steps = self.steps.iter().flat_map(|step| &step.raws);
+        steps.chain(self.flip.iter().flat_map(|flip| &flip.raws)).map(|raw| &raw.journal.path).collect()
+    }
+
+    /// Notes the journals that `before` needed and this record does not need any more.
+    pub fn discard_journals(&mut self, before: &History) {
+        let needed = self.journals();
+        let gone: Vec<BasePath> =
+            before.journals().into_iter().filter(|path| !needed.contains(path)).cloned().collect();
+        self.discarded.extend(gone);
     }
 
     /// Forgets the oldest merge that can be undone; `false` if there is none to spare.
@@ -413,7 +516,8 @@ mod tests {
     }
 
     fn apply(history: &mut History, kind: Kind, disks: Vec<Change>, keep: usize) {
-        history.flip = Some(Flip { kind, pending: true, time: 7, note: "PC".to_owned(), disks });
+        history.flip =
+            Some(Flip { kind, pending: true, time: 7, note: "PC".to_owned(), disks, raws: vec![] });
         history.settle(keep);
     }
 

@@ -1,6 +1,7 @@
 //! The shadow merge: overlays become part of their bases, all disks in one atomic step. Why it can't tear is
 //! argued in `docs/merge.md`; the tests name its invariants.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -16,6 +17,7 @@ mod free;
 mod hashes;
 mod history;
 mod pin;
+mod raw;
 mod shadow;
 mod stamp;
 mod travel;
@@ -27,6 +29,7 @@ pub use compact::{Compacted, compact};
 pub use estimate::{DiskEstimate, Estimate, estimate, estimate_images};
 pub use flip::{Outcome, RecoveredDisk, Recovery};
 pub use pin::{pin, unpin};
+pub use raw::stamp_raw;
 pub use shadow::Amounts;
 pub use stamp::stamp;
 pub use travel::{HistoryDisk, HistoryStep, go_to, history, redo, undo};
@@ -40,7 +43,8 @@ use crate::root::{BasePath, Folder, Root};
 use crate::storage::{Access, FileStorage, Storage};
 use base::Base;
 use digest::TablesDigest;
-use history::{Change, History, Kind, MAX_DISKS, Point};
+use history::{Change, History, Kind, MAX_DISKS, Point, RawChange};
+use raw::OpenRaw;
 use shadow::{Meter, Shadow, Start};
 
 /// Bytes of each slot of a commit record: room for hundreds of kept generations.
@@ -80,6 +84,15 @@ impl CommitFile {
     /// The record can't be read.
     pub fn peek_history(path: &Path) -> Result<Vec<HistoryStep>> {
         Ok(travel::describe_steps(&peek(path)?))
+    }
+
+    /// The generation of a raw base that [`stamp_raw`] was told of; none if it was not. Looks without holding the record.
+    ///
+    /// # Errors
+    /// The record can't be read.
+    pub fn peek_raw(path: &Path, base: &str) -> Result<Option<GenerationId>> {
+        let base = BasePath::new(base)?;
+        Ok(peek(path)?.raws.get(&base).map(|state| state.generation))
     }
 
     /// Opens the commit record at `path`; the bases it names lie below `root`. Held until it is dropped.
@@ -247,10 +260,16 @@ pub fn merge_images<R: Root, C: Storage, O: Storage>(
     let mut history = commit.load()?;
     history.ensure_settled(commit.slots.name())?;
     ensure_distinct(&disks)?;
-    let bases = disks.iter().map(|disk| open_base(commit, disk)).collect::<Result<Vec<_>>>()?;
-    let starts = work::begin(commit, &mut history, &disks, &bases)?;
+    let (raw, shadowed): (Vec<_>, Vec<_>) =
+        disks.iter().partition(|disk| history.raws.contains_key(&disk.base));
+    let raws = raw
+        .into_iter()
+        .map(|disk| raw::open(commit, &history, disk, &history.raws[&disk.base]))
+        .collect::<Result<Vec<_>>>()?;
+    let bases = shadowed.iter().map(|disk| open_base(commit, disk)).collect::<Result<Vec<_>>>()?;
+    let starts = work::begin(commit, &mut history, &shadowed, &bases, &raws)?;
 
-    let written = write_shadows(commit, &history, &disks, &bases, &starts, progress);
+    let written = write_all(commit, &history, &shadowed, &bases, &starts, &raws, progress);
     // The next attempt goes on where a cancelled one stopped. Any other failure may be for want of room.
     if written.as_ref().is_err_and(|error| !matches!(error, Error::Cancelled)) {
         for (base, start) in bases.iter().zip(&starts) {
@@ -258,35 +277,75 @@ pub fn merge_images<R: Root, C: Storage, O: Storage>(
             let _ = base.image.storage().set_len(start.len);
         }
     }
-    let (changes, amounts): (Vec<Change>, Vec<Amounts>) = written?.into_iter().unzip();
+    if written.is_err() {
+        for raw in &raws {
+            let _ = commit.root.remove(&raw::journal_path(&raw.disk.base, raw.disk.next)?);
+        }
+    }
+    let Written { changes, amounts, journals } = written?;
     let files: Vec<&R::File> = bases.iter().map(|base| base.image.storage()).collect();
-    flip::perform(commit, &mut history, Kind::Merge, changes, &files)?;
-    let disks = disks
-        .into_iter()
-        .zip(amounts)
-        .map(|(disk, amounts)| MergedDisk { name: disk.name, from: disk.expected, to: disk.next, amounts })
-        .collect();
-    Ok(Merged { disks })
+    let raw_files: Vec<&R::File> = raws.iter().map(|raw| &raw.file).collect();
+    flip::perform(commit, &mut history, Kind::Merge, changes, &files, journals, &raw_files)?;
+    let merged = disks.iter().map(|disk| MergedDisk {
+        name: disk.name.clone(),
+        from: disk.expected,
+        to: disk.next,
+        amounts: amounts.get(&disk.base).copied().unwrap_or_default(),
+    });
+    Ok(Merged { disks: merged.collect() })
+}
+
+/// New generations that are durable and verified, but not live.
+struct Written {
+    changes: Vec<Change>,
+    journals: Vec<RawChange>,
+    amounts: BTreeMap<BasePath, Amounts>,
+}
+
+/// Writes what the new generations of all disks need: shadows of qcow2 bases, journals of raw ones.
+fn write_all<R: Root, C: Storage, O: Storage>(
+    commit: &CommitFile<R, C>,
+    history: &History,
+    disks: &[&OpenDisk<O>],
+    bases: &[Base<R::File>],
+    starts: &[Start],
+    raws: &[OpenRaw<'_, O, R::File>],
+    progress: &dyn Progress,
+) -> Result<Written> {
+    let mut total = 0;
+    for disk in disks.iter().copied().chain(raws.iter().map(|raw| raw.disk)) {
+        total += estimate::changed_bytes(&disk.overlay)?;
+    }
+    let mut meter = Meter::new(progress, total);
+    let mut amounts = BTreeMap::new();
+    let mut journals = Vec::with_capacity(raws.len());
+    for raw in raws {
+        let (journal, amount) = raw::write_journal(commit, raw, &mut meter)?;
+        amounts.insert(raw.disk.base.clone(), amount);
+        journals.push(journal);
+    }
+    let shadows = write_shadows(commit, history, disks, bases, starts, &mut meter)?;
+    let mut changes = Vec::with_capacity(disks.len());
+    for (disk, (change, amount)) in disks.iter().zip(shadows) {
+        amounts.insert(disk.base.clone(), amount);
+        changes.push(change);
+    }
+    Ok(Written { changes, journals, amounts })
 }
 
 /// Writes the new generations of all disks, durable and verified, beside the old ones.
 fn write_shadows<R: Root, C: Storage, O: Storage>(
     commit: &CommitFile<R, C>,
     history: &History,
-    disks: &[OpenDisk<O>],
+    disks: &[&OpenDisk<O>],
     bases: &[Base<R::File>],
     starts: &[Start],
-    progress: &dyn Progress,
+    meter: &mut Meter<'_>,
 ) -> Result<Vec<(Change, Amounts)>> {
-    let mut total = 0;
-    for disk in disks {
-        total += estimate::changed_bytes(&disk.overlay)?;
-    }
-    let mut meter = Meter::new(progress, total);
     let mut shadows = Vec::with_capacity(disks.len());
     for ((disk, base), start) in disks.iter().zip(bases).zip(starts) {
         let kept = history.kept(&disk.base)?;
-        shadows.push(shadow::write(base, &disk.overlay, &kept, disk.next, start, commit.verify, &mut meter)?);
+        shadows.push(shadow::write(base, &disk.overlay, &kept, disk.next, start, commit.verify, meter)?);
     }
     for base in bases {
         base.image.storage().flush()?;
@@ -295,7 +354,7 @@ fn write_shadows<R: Root, C: Storage, O: Storage>(
     let mut changes = Vec::with_capacity(disks.len());
     for ((disk, base), shadow) in disks.iter().zip(bases).zip(&shadows) {
         meter.check()?;
-        changes.push((verified_change(disk, &base.image, shadow, &meter)?, shadow.amounts));
+        changes.push((verified_change(disk, &base.image, shadow, meter)?, shadow.amounts));
     }
     Ok(changes)
 }

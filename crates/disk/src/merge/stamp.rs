@@ -65,7 +65,7 @@ pub fn stamp<R: Root, C: Storage>(commit: &CommitFile<R, C>, bases: &[&str]) -> 
     }
     if !changes.is_empty() {
         let files: Vec<&R::File> = images.iter().map(Image::storage).collect();
-        flip::perform(commit, &mut history, Kind::Stamp, changes, &files)?;
+        flip::perform(commit, &mut history, Kind::Stamp, changes, &files, Vec::new(), &[])?;
     }
     Ok(generations)
 }

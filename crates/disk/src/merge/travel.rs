@@ -1,14 +1,16 @@
 //! Going back to a kept generation and forward again, at the price of a flip.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::digest::TablesDigest;
-use super::history::{Change, History, Kind};
-use super::{CommitFile, flip, work};
+use super::history::{Change, History, Kind, RawChange};
+use super::{CommitFile, flip, raw, work};
 use crate::error::{Error, Result};
 use crate::generation::{BaseState, GenerationId};
 use crate::qcow2::image::{Image, Role};
-use crate::root::Root;
+use crate::root::{BasePath, Root};
 use crate::storage::{Access, Storage};
 
 /// One merge that can be undone or redone.
@@ -56,8 +58,9 @@ pub(super) fn describe_steps(history: &History) -> Vec<HistoryStep> {
             applied: at < history.position,
             time: step.time,
             note: step.note.clone(),
-            changed: step.disks.iter().map(|change| change.changed).sum(),
-            disks: step.disks.iter().map(describe).collect(),
+            changed: step.disks.iter().map(|change| change.changed).sum::<u64>()
+                + step.raws.iter().map(|raw| raw.changed).sum::<u64>(),
+            disks: step.disks.iter().map(describe).chain(step.raws.iter().map(describe_raw)).collect(),
         })
         .collect()
 }
@@ -69,6 +72,16 @@ fn describe(change: &Change) -> HistoryDisk {
         changed: change.changed,
         from: change.from.generation,
         to: change.to.generation,
+    }
+}
+
+fn describe_raw(raw: &RawChange) -> HistoryDisk {
+    HistoryDisk {
+        name: raw.name.clone(),
+        base: raw.base.to_string(),
+        changed: raw.changed,
+        from: Some(raw.from),
+        to: Some(raw.to),
     }
 }
 
@@ -118,12 +131,20 @@ fn travel<R: Root, C: Storage>(
     work::give_up(commit, history)?;
     let from = history.position;
     // One by one, in the direction of the journey.
-    let way: Vec<Vec<Change>> = if target < from {
-        let back = history.steps[target..from].iter().rev();
-        back.map(|step| step.disks.iter().map(Change::reversed).collect()).collect()
+    let mut way: Vec<Vec<Change>> = Vec::new();
+    let mut raws: Vec<RawChange> = Vec::new();
+    if target < from {
+        for step in history.steps[target..from].iter().rev() {
+            way.push(step.disks.iter().map(Change::reversed).collect());
+            raws.extend(step.raws.iter().map(RawChange::reversed));
+        }
     } else {
-        history.steps[from..target].iter().map(|step| step.disks.clone()).collect()
-    };
+        for step in &history.steps[from..target] {
+            way.push(step.disks.clone());
+            raws.extend(step.raws.iter().cloned());
+        }
+    }
+    let raw_files = open_raws(commit, history, &raws)?;
     let mut disks: Vec<Change> = Vec::new();
     for change in way.iter().flatten() {
         match disks.iter_mut().find(|known| known.base == change.base) {
@@ -167,8 +188,39 @@ fn travel<R: Root, C: Storage>(
         }
         images.push(image);
     }
-    let described = disks.iter().map(describe).collect();
+    let described = disks.iter().map(describe).chain(raws.iter().map(describe_raw)).collect();
     let files: Vec<&R::File> = images.iter().map(Image::storage).collect();
-    flip::perform(commit, history, Kind::Travel { from, to: target }, disks, &files)?;
+    let raw_files: Vec<&R::File> = raws.iter().map(|raw| &raw_files[&raw.base]).collect();
+    flip::perform(commit, history, Kind::Travel { from, to: target }, disks, &files, raws, &raw_files)?;
     Ok(described)
+}
+
+/// Opens the raw bases of a journey, each of which must be where it begins, and makes sure that every journal holds.
+fn open_raws<R: Root, C: Storage>(
+    commit: &CommitFile<R, C>,
+    history: &mut History,
+    raws: &[RawChange],
+) -> Result<BTreeMap<BasePath, R::File>> {
+    let mut files = BTreeMap::new();
+    for raw in raws {
+        if !files.contains_key(&raw.base) {
+            let file = commit.root.open(&raw.base, Access::Write)?;
+            let image = file.name().to_owned();
+            if !raw::is_ours(history, &raw.base, &file)? {
+                work::distrust(history, std::slice::from_ref(&raw.base));
+                commit.save(history)?;
+                return Err(Error::ForeignWriter { last: raw.from, image });
+            }
+            if history.raws.get(&raw.base).is_none_or(|state| state.generation != raw.from) {
+                return Err(Error::NoHistory(image));
+            }
+            files.insert(raw.base.clone(), file);
+        }
+        let journal = commit.root.open(&raw.journal.path, Access::Read)?;
+        if !raw::holds(&journal, &raw.journal)? {
+            let image = journal.name().to_owned();
+            return Err(Error::Damaged { what: "the kept journal does not hold".to_owned(), image });
+        }
+    }
+    Ok(files)
 }

@@ -1,9 +1,11 @@
 //! A merge that has begun to write, none of which is live: recorded before the first write, so that the next one can go
 //! on where this one was cut off, or give its room back.
 
+use super::alloc::Placement;
 use super::base::Base;
 use super::free::FreeMap;
 use super::history::{History, Seal, WorkDisk};
+use super::raw::{self, OpenRaw};
 use super::shadow::Start;
 use super::{CommitFile, OpenDisk};
 use crate::error::{Error, Refusal, Result};
@@ -27,8 +29,9 @@ const SEAL_AGE: i64 = 10;
 pub(super) fn begin<R: Root, C: Storage, O: Storage>(
     commit: &CommitFile<R, C>,
     history: &mut History,
-    disks: &[OpenDisk<O>],
+    disks: &[&OpenDisk<O>],
     bases: &[Base<R::File>],
+    raws: &[OpenRaw<'_, O, R::File>],
 ) -> Result<Vec<Start>> {
     let mut trusted = Vec::with_capacity(bases.len());
     for (disk, base) in disks.iter().zip(bases) {
@@ -43,7 +46,9 @@ pub(super) fn begin<R: Root, C: Storage, O: Storage>(
         }
         trusted.push(holds);
     }
-    let same = history.has_begun(disks.iter().map(|disk| (&disk.base, disk.expected, disk.next)));
+    let raw_disks = raws.iter().map(|raw| raw.disk);
+    let all: Vec<&OpenDisk<O>> = disks.iter().copied().chain(raw_disks).collect();
+    let same = history.has_begun(all.iter().map(|disk| (&disk.base, disk.expected, disk.next)));
     if same && trusted.iter().all(|&trusted| trusted) {
         let mut starts = Vec::with_capacity(bases.len());
         for (work, base) in history.work.iter().zip(bases) {
@@ -70,6 +75,14 @@ pub(super) fn begin<R: Root, C: Storage, O: Storage>(
     }
     history.work.retain(|old| disks.iter().all(|disk| disk.base != old.base));
     give_up(commit, history)?;
+    // A raw base is not written to before its journal is recorded: its seal stays. What has begun is the journal.
+    work.extend(raws.iter().map(|raw| WorkDisk {
+        base: raw.disk.base.clone(),
+        from: raw.disk.expected,
+        next: raw.disk.next,
+        len: 0,
+        placement: Placement::Sequential,
+    }));
     history.work = work;
     for disk in disks {
         history.seals.remove(&disk.base);
@@ -115,6 +128,10 @@ pub(super) fn seal<S: Storage>(file: &S, time: u64) -> Result<Seal> {
 /// caller.
 pub(super) fn give_up<R: Root, C: Storage>(commit: &CommitFile<R, C>, history: &mut History) -> Result<()> {
     for disk in history.work.clone() {
+        if history.raws.contains_key(&disk.base) {
+            let _ = commit.root.remove(&raw::journal_path(&disk.base, disk.next)?);
+            continue;
+        }
         // One that is not there takes no room that anybody could use.
         let Ok(file) = commit.root.open(&disk.base, Access::Write) else { continue };
         let Ok(image) = Image::open(file, Role::Base) else { continue };

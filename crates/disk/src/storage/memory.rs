@@ -27,6 +27,11 @@ pub enum Event {
         /// New length in bytes.
         len: u64,
     },
+    /// The file was removed.
+    Remove {
+        /// The file.
+        file: String,
+    },
     /// The file was made durable.
     Flush {
         /// The file.
@@ -111,6 +116,27 @@ impl Root for MemoryDevice {
             return Err(io::Error::new(io::ErrorKind::NotFound, format!("no such file: {path}")).into());
         }
         Ok(self.file(path.as_str()))
+    }
+
+    fn create(&self, path: &BasePath) -> Result<MemoryStorage> {
+        if self.state().files.contains_key(path.as_str()) {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("it exists: {path}")).into());
+        }
+        let file = self.file(path.as_str());
+        let mut state = self.state();
+        if state.recording {
+            state.log.push(Event::SetLen { file: path.as_str().to_owned(), len: 0 });
+        }
+        drop(state);
+        Ok(file)
+    }
+
+    fn remove(&self, path: &BasePath) -> Result<()> {
+        let mut state = self.state();
+        if state.files.remove(path.as_str()).is_some() && state.recording {
+            state.log.push(Event::Remove { file: path.as_str().to_owned() });
+        }
+        Ok(())
     }
 }
 
