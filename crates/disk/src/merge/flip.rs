@@ -64,6 +64,9 @@ enum Found {
     Foreign,
 }
 
+/// Bytes of the fixed fields of a version 3 header.
+const FIELDS: usize = 112;
+
 /// Compares a header block with the two that a flip knows.
 ///
 /// A cut write leaves a mixture of the two, or garbage. Another program, or a base restored from a copy, leaves a
@@ -75,6 +78,13 @@ fn classify(block: &[u8; BLOCK], change: &Change) -> Found {
     }
     if block == to {
         return Found::To;
+    }
+    // A conforming program clears the fence, so fields that still have it are ours, with noise behind them.
+    let ours = [from, to].into_iter().any(|side| {
+        block[..FIELDS] == side[..FIELDS] && Header::parse(side).is_ok_and(|header| header.fenced())
+    });
+    if ours {
+        return Found::Torn;
     }
     let mixture = block.iter().zip(from).zip(to).all(|((byte, from), to)| byte == from || byte == to);
     if !mixture && Header::parse(block).is_ok() { Found::Foreign } else { Found::Torn }

@@ -1,6 +1,10 @@
 //! Real QEMU programs as oracles, and a drive folder to merge in.
 #![allow(missing_docs, clippy::unwrap_used, dead_code, reason = "each test file uses a part of this")]
 
+pub mod crash;
+pub mod cuts;
+pub mod scene;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -129,9 +133,14 @@ impl Random {
 
     /// A random list of `qemu-io` writes, zeroes and discards in the first `size` bytes.
     pub fn commands(&mut self, count: u64, size: u64) -> Vec<String> {
+        self.commands_of(&[512, 4096, 16384, 65536], count, size)
+    }
+
+    /// As [`Random::commands`], of one to twelve units each.
+    pub fn commands_of(&mut self, units: &[u64], count: u64, size: u64) -> Vec<String> {
         (0..count)
             .map(|_| {
-                let unit = [512, 4096, 16384, 65536][self.below(4) as usize];
+                let unit = units[self.below(units.len() as u64) as usize];
                 let length = unit * (1 + self.below(12));
                 let start = self.below((size - length) / unit) * unit;
                 let pattern = 1 + self.below(255);
