@@ -13,7 +13,7 @@ const MAX_LAYERS: usize = 16;
 #[derive(Debug)]
 pub enum Layer<S> {
     /// A qcow2 image.
-    Qcow2(Image<S>),
+    Qcow2(Box<Image<S>>),
     /// The guest's bytes as they are.
     Raw(S),
 }
@@ -73,7 +73,7 @@ impl<S: Storage> Base<S> {
             }
             let layer = Image::open(file, Role::Overlay)?;
             next = below(&path, &layer)?;
-            layers.push(Layer::Qcow2(layer));
+            layers.push(Layer::Qcow2(Box::new(layer)));
         }
         Ok(Base { image, below: layers })
     }

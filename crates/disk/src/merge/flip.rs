@@ -195,7 +195,7 @@ pub(super) fn recover<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<
     flip.disks = there;
     let raw_files = open_raws(commit, &mut flip, &mut foreign)?;
 
-    let direction = decide(commit, &history, &flip, &files, &found, &raw_files)?;
+    let direction = decide(commit, &flip, &files, &found)?;
     let mut disks = Vec::with_capacity(flip.disks.len());
     for ((change, file), found) in flip.disks.iter().zip(&files).zip(&found) {
         let (wanted, point) = match direction {
@@ -293,11 +293,8 @@ fn settle_raws<R: Root, C: Storage>(
             Direction::Forward => (change.to, !change.backwards),
             Direction::Back => (change.from, change.backwards),
         };
-        // One that was not touched yet is as it was.
-        let untouched = flip.pending && raw::is_ours(history, &change.base, file)?;
-        if direction == Direction::Forward || !untouched {
-            raw::apply(commit, change, file, to_new)?;
-        }
+        // Time and length may be the old ones although a part was written: after a cut only the journal can be trusted.
+        raw::apply(commit, change, file, to_new)?;
         disks.retain(|disk| disk.base != change.base);
         disks.push(RecoveredDisk {
             name: change.name.clone(),
@@ -316,16 +313,9 @@ fn settle_raws<R: Root, C: Storage>(
 }
 
 /// Whether the raw bases of a flip can be brought to that side.
-fn raws_hold<R: Root, C: Storage>(
-    commit: &CommitFile<R, C>,
-    history: &History,
-    flip: &Flip,
-    files: &BTreeMap<BasePath, R::File>,
-    side: Direction,
-) -> Result<bool> {
+fn raws_hold<R: Root, C: Storage>(commit: &CommitFile<R, C>, flip: &Flip, side: Direction) -> Result<bool> {
     for change in &flip.raws {
-        let untouched = flip.pending && raw::is_ours(history, &change.base, &files[&change.base])?;
-        if side == Direction::Back && untouched || side == Direction::Forward && !flip.pending {
+        if side == Direction::Forward && !flip.pending {
             continue;
         }
         match commit.root.open(&change.journal.path, Access::Read) {
@@ -371,11 +361,9 @@ fn is_lost(error: &Error) -> bool {
 
 fn decide<R: Root, C: Storage>(
     commit: &CommitFile<R, C>,
-    history: &History,
     flip: &Flip,
     files: &[R::File],
     found: &[Found],
-    raw_files: &BTreeMap<BasePath, R::File>,
 ) -> Result<Direction> {
     if found.contains(&Found::Foreign) {
         if !flip.pending {
@@ -393,7 +381,7 @@ fn decide<R: Root, C: Storage>(
         }
     }
     for side in [Direction::Forward, Direction::Back] {
-        if all_hold(flip, files, found, side)? && raws_hold(commit, history, flip, raw_files, side)? {
+        if all_hold(flip, files, found, side)? && raws_hold(commit, flip, side)? {
             return Ok(side);
         }
     }

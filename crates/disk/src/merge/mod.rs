@@ -86,7 +86,7 @@ impl CommitFile {
         Ok(travel::describe_steps(&peek(path)?))
     }
 
-    /// The generation of a raw base that [`stamp_raw`] was told of; none if it was not. Looks without holding the record.
+    /// As [`CommitFile::raw_generation`]. Looks without holding the record.
     ///
     /// # Errors
     /// The record can't be read.
@@ -113,6 +113,15 @@ impl<R: Root, C: Storage> CommitFile<R, C> {
     /// A commit record on any storage.
     pub fn new(slots: TwoSlot<C>, root: R) -> Self {
         CommitFile { slots, root, keep: 1, verify: false, note: String::new() }
+    }
+
+    /// The generation of a raw base that [`stamp_raw`] was told of; none if it was not.
+    ///
+    /// # Errors
+    /// The record can't be read.
+    pub fn raw_generation(&self, base: &str) -> Result<Option<GenerationId>> {
+        let base = BasePath::new(base)?;
+        Ok(self.load()?.raws.get(&base).map(|state| state.generation))
     }
 
     /// How many merges stay undoable, from one (the default) to 64. More keep more of the drive's room. Fewer stay if

@@ -45,8 +45,8 @@ pub struct Disks {
     pub overlays: MemoryDevice,
     pub random: Random,
     plan: Plan,
-    /// What the overlays were made from.
-    generations: Vec<GenerationId>,
+    /// What the overlays were made from, and what becomes of them: the same again when a merge is tried again.
+    generations: Vec<(GenerationId, GenerationId)>,
 }
 
 impl Disks {
@@ -99,7 +99,8 @@ impl Disks {
             files.insert(base.to_owned(), std::fs::read(&path).unwrap());
         }
         self.overlays = MemoryDevice::new(files);
-        self.generations = self.names().iter().map(|base| generation(&self.device, base)).collect();
+        let ids = |base: &&str| (generation(&self.device, base), GenerationId::random());
+        self.generations = self.names().iter().map(ids).collect();
     }
 
     pub fn merge(&self, commit: &Commit) {
@@ -107,13 +108,14 @@ impl Disks {
     }
 
     pub fn try_merge(&self, commit: &Commit) -> Result<Merged, Error> {
-        let disks = self.names().into_iter().zip(&self.generations).map(|(base, &expected)| OpenDisk {
-            name: base.to_owned(),
-            base: BasePath::new(base).unwrap(),
-            overlay: Image::open(self.overlays.file(base), Role::Overlay).unwrap(),
-            expected,
-            next: GenerationId::random(),
-        });
+        let disks =
+            self.names().into_iter().zip(&self.generations).map(|(base, &(expected, next))| OpenDisk {
+                name: base.to_owned(),
+                base: BasePath::new(base).unwrap(),
+                overlay: Image::open(self.overlays.file(base), Role::Overlay).unwrap(),
+                expected,
+                next,
+            });
         merge_images(commit, disks.collect(), &())
     }
 }
