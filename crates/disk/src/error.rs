@@ -169,9 +169,18 @@ pub enum Refusal {
     /// Lazy refcounts were not written.
     #[error("the image was not closed cleanly (lazy refcounts)")]
     Dirty,
-    /// A base must stand alone.
-    #[error("the base has a backing file of its own")]
-    Backed,
+    /// The name of the base's backing file is absolute, has a protocol, or leads out of the drive.
+    #[error("the base's backing file lies outside of the drive")]
+    BackingOutside,
+    /// No format is named, which would mean to guess it from what the guest wrote; or one that is not handled.
+    #[error("the base does not name the format of its backing file as qcow2 or raw")]
+    BackingFormat,
+    /// More layers than anybody needs, or a circle.
+    #[error("the base has more than {0} layers of backing files")]
+    BackingDepth(usize),
+    /// What the backing file has behind the base's end would come to light.
+    #[error("the base can't grow, because its backing file is larger than it")]
+    BackingLarger,
     /// The file ends before its tables do.
     #[error("the image file is cut short")]
     Truncated,
@@ -201,12 +210,18 @@ impl Refusal {
             Refusal::Corrupt | Refusal::Dirty | Refusal::Inconsistent(_) => {
                 "copy the image, then repair it with `qemu-img check -r all`"
             }
-            Refusal::Backed => "make it stand alone with `qemu-img rebase -b \"\"`",
+            Refusal::BackingOutside | Refusal::BackingDepth(_) => {
+                "copy the backing file to the drive and name it with `qemu-img rebase -u -b RELATIVE-NAME -F FORMAT`, or make the base stand alone with `qemu-img rebase -b \"\"`"
+            }
+            Refusal::BackingFormat => "name it with `qemu-img rebase -u -b NAME -F qcow2` (or raw)",
+            Refusal::BackingLarger => "make the base stand alone with `qemu-img rebase -b \"\"`",
             Refusal::Truncated => "restore it from a copy",
             Refusal::UnknownFeatures(_) | Refusal::Compression(_) | Refusal::UnknownFields => {
                 "convert it with `qemu-img convert -O qcow2`, or update this program"
             }
-            Refusal::HeaderTooLong(_) => "convert it with `qemu-img convert -O qcow2`",
+            Refusal::HeaderTooLong(_) => {
+                "convert it with `qemu-img convert -O qcow2`, or give its backing file a shorter name"
+            }
         })
     }
 }

@@ -34,6 +34,30 @@ impl BasePath {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The path that `name` leads to from the folder of this one, as the name of a backing file is meant. `..` is
+    /// followed in the text, as long as it stays inside the root.
+    ///
+    /// # Errors
+    /// [`Error::BadPath`] for anything absolute, with a protocol or a drive letter, or that leaves the root.
+    pub fn sibling(&self, name: &str) -> Result<Self> {
+        let bad = || Error::BadPath(name.chars().take(MAX_PATH).collect());
+        let mut parts: Vec<&str> = self.0.split('/').collect();
+        parts.pop();
+        if name.starts_with('/') {
+            return Err(bad());
+        }
+        for part in name.split('/') {
+            match part {
+                "." => {}
+                ".." => {
+                    parts.pop().ok_or_else(bad)?;
+                }
+                part => parts.push(part),
+            }
+        }
+        BasePath::new(&parts.join("/")).map_err(|_| bad())
+    }
 }
 
 impl TryFrom<String> for BasePath {
@@ -65,6 +89,16 @@ pub trait Root {
     /// # Errors
     /// It can't be opened, lies outside of the root, or is locked.
     fn open(&self, path: &BasePath, access: Access) -> Result<Self::File>;
+    /// Makes a new, empty file.
+    ///
+    /// # Errors
+    /// It exists, its folder does not, or there is no room.
+    fn create(&self, path: &BasePath) -> Result<Self::File>;
+    /// Removes a file; one that is not there is no error.
+    ///
+    /// # Errors
+    /// It can't be removed, or lies outside of the root.
+    fn remove(&self, path: &BasePath) -> Result<()>;
 }
 
 /// A folder as root.
@@ -78,18 +112,55 @@ impl Folder {
     }
 }
 
+impl Folder {
+    /// Where `path` leads to. A link on a found stick could name any file of this PC.
+    fn real(&self, path: &BasePath) -> Result<PathBuf> {
+        let mut full = self.0.clone();
+        full.extend(path.as_str().split('/'));
+        self.inside(fs_err::canonicalize(&full)?, path)
+    }
+
+    /// As [`Folder::real`], for a file that need not exist; should it be a link, it is the link that is meant.
+    fn real_parent(&self, path: &BasePath) -> Result<PathBuf> {
+        let mut parts: Vec<&str> = path.as_str().split('/').collect();
+        let name = parts.pop().unwrap_or_default();
+        let mut folder = self.0.clone();
+        folder.extend(parts);
+        Ok(self.inside(fs_err::canonicalize(&folder)?, path)?.join(name))
+    }
+
+    fn inside(&self, real: PathBuf, path: &BasePath) -> Result<PathBuf> {
+        if real.starts_with(fs_err::canonicalize(&self.0)?) {
+            Ok(real)
+        } else {
+            Err(Error::BadPath(path.as_str().to_owned()))
+        }
+    }
+}
+
 impl Root for Folder {
     type File = FileStorage;
 
     fn open(&self, path: &BasePath, access: Access) -> Result<FileStorage> {
-        let mut full = self.0.clone();
-        full.extend(path.as_str().split('/'));
-        // A link on a found stick could name any file of this PC.
-        let real = fs_err::canonicalize(&full)?;
-        if !real.starts_with(fs_err::canonicalize(&self.0)?) {
-            return Err(Error::BadPath(path.as_str().to_owned()));
+        FileStorage::open(&self.real(path)?, access)
+    }
+
+    fn create(&self, path: &BasePath) -> Result<FileStorage> {
+        let real = self.real_parent(path)?;
+        let file = FileStorage::create(&real)?;
+        // The name has to outlive a power cut as well as the content.
+        #[cfg(unix)]
+        if let Some(folder) = real.parent() {
+            fs_err::File::open(folder)?.sync_all()?;
         }
-        FileStorage::open(&real, access)
+        Ok(file)
+    }
+
+    fn remove(&self, path: &BasePath) -> Result<()> {
+        match fs_err::remove_file(self.real_parent(path)?) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -104,6 +175,24 @@ mod tests {
         }
         for text in ["a", "a/b c/ü.qcow2", "..a/b.."] {
             assert!(BasePath::new(text).is_ok(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_name_of_a_backing_file_is_followed_inside_the_root_only() {
+        let base = BasePath::new("disks/user/base.qcow2").unwrap();
+        for (name, path) in [
+            ("golden.qcow2", "disks/user/golden.qcow2"),
+            ("./a/b", "disks/user/a/b"),
+            ("../golden/base.qcow2", "disks/golden/base.qcow2"),
+            ("../../x", "x"),
+        ] {
+            assert_eq!(base.sibling(name).unwrap().as_str(), path);
+        }
+        for name in
+            ["/etc/passwd", "../../../x", "nbd:host:1", "json:{}", "C:\\x", "..\\x", "", "a//b", "../.."]
+        {
+            assert!(base.sibling(name).is_err(), "{name}");
         }
     }
 

@@ -5,9 +5,9 @@ mod common;
 
 use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use common::{Drive, assert_clean, assert_same, io, qemu, text};
+use common::{Drive, Holder, assert_clean, assert_same, io, qemu, text};
 use pocketvm_disk::{
     BaseState, CommitFile, CreateOptions, Error, GenerationId, Progress, Refusal, check, create, history,
     inspect, merge, recover, redo, stamp, undo,
@@ -107,16 +107,6 @@ fn each_unsupported_feature_is_refused_with_its_own_sentence() {
 }
 
 #[test]
-fn a_base_with_a_backing_file_is_refused() {
-    let drive = Drive::new();
-    let base = image(&drive, "");
-    drive.overlay("drive/bases/o.qcow2", &base, "");
-    let result = stamp(&drive.commit(), &["bases/o.qcow2"]);
-    assert!(matches!(result, Err(Error::Refused { why: Refusal::Backed, .. })), "{result:?}");
-    assert_eq!(inspect(&drive.base("o.qcow2")).unwrap().backing.as_deref(), Some(text(&base)));
-}
-
-#[test]
 fn a_base_with_wrong_refcounts_is_not_stamped() {
     let drive = Drive::new();
     let base = image(&drive, "");
@@ -180,34 +170,6 @@ fn a_smaller_overlay_is_refused() {
         .unwrap();
     let result = merge(&drive.commit(), &[drive.disk("b.qcow2", &overlay, generation)], &());
     assert!(matches!(result, Err(Error::Shrinks { .. })), "{result:?}");
-}
-
-/// A `qemu-io` that has an image open until it is dropped.
-struct Holder(std::process::Child);
-
-impl Holder {
-    fn open(image: &Path, read_only: bool) -> Self {
-        use std::io::{BufRead, BufReader};
-        let mut command = Command::new("qemu-io");
-        if read_only {
-            command.arg("-r");
-        }
-        let mut child =
-            command.arg(image).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("needs qemu-io");
-        // It has the image open once it answers.
-        child.stdin.as_mut().unwrap().write_all(b"length\n").unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert!(line.contains("MiB"), "{line}");
-        Holder(child)
-    }
-}
-
-impl Drop for Holder {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]

@@ -25,6 +25,16 @@ impl Session {
         Session { drive, base, generation, count: 0 }
     }
 
+    /// Begins to merge as [`Session::merge`], and stops.
+    fn cancel(&mut self, pattern: u32) {
+        self.count += 1;
+        let overlay = self.drive.overlay(&self.count.to_string(), &self.base, "");
+        io(&overlay, &[format!("write -q -P {pattern} 0 4M")]);
+        let disk = self.drive.disk("b.qcow2", &overlay, self.generation);
+        let result = pocketvm_disk::merge(&self.drive.commit(), &[disk], &Stop);
+        assert!(matches!(result, Err(pocketvm_disk::Error::Cancelled)), "{result:?}");
+    }
+
     /// Writes `pattern` to the first 4 MiB in a session, and merges it.
     fn merge(&mut self, pattern: u32) -> Amounts {
         self.count += 1;
@@ -36,6 +46,16 @@ impl Session {
         assert_clean(&self.base);
         assert_holds(&self.base, pattern);
         merged.disks[0].amounts
+    }
+}
+
+struct Stop;
+
+impl pocketvm_disk::Progress for Stop {
+    fn advance(&self, _done: u64, _total: u64) {}
+
+    fn is_cancelled(&self) -> bool {
+        true
     }
 }
 
@@ -111,4 +131,59 @@ fn zeroes_forget_what_was_there() {
     session.merge(1);
     assert_eq!(session.merge(0).freed, 4 << 20);
     assert_eq!(session.merge(1).skipped, 0);
+}
+
+/// Writes into the data of the base's first guest cluster as a program does that knows nothing of qcow2.
+fn scribble(base: &Path) {
+    use std::os::unix::fs::FileExt;
+    let map = qemu("qemu-img", &["map", "--output=json", text(base)]);
+    let offset =
+        map.split("\"offset\": ").nth(1).unwrap().split([',', '}']).next().unwrap().trim().parse().unwrap();
+    let file = std::fs::OpenOptions::new().write(true).open(base).unwrap();
+    file.write_all_at(&[9; 4096], offset).unwrap();
+}
+
+#[test]
+fn a_program_that_ignores_the_format_is_noticed_by_the_time_of_the_file() {
+    let mut session = Session::new();
+    session.merge(1);
+    assert_eq!(session.merge(1).skipped, 4 << 20);
+    scribble(&session.base);
+    // The fence stands, no table has changed, the length is the same.
+    assert_eq!(pocketvm_disk::inspect(&session.base).unwrap().state.generation(), Some(session.generation));
+    let result = undo(&session.drive.commit());
+    assert!(matches!(result, Err(pocketvm_disk::Error::ForeignWriter { .. })), "{result:?}");
+    assert!(pocketvm_disk::history(&session.drive.commit()).unwrap().is_empty());
+    // Whoever asks again finds no history either.
+    assert!(matches!(undo(&session.drive.commit()), Err(pocketvm_disk::Error::NoHistory(_))));
+    // And the next merge believes nothing, though the refusal has been recorded.
+    assert_eq!(session.merge(1).skipped, 0);
+    assert_eq!(session.merge(1).skipped, 4 << 20);
+}
+
+#[test]
+fn after_a_program_that_ignores_the_format_no_hash_is_believed() {
+    let mut session = Session::new();
+    session.merge(1);
+    scribble(&session.base);
+    // A merge that is cut off does not make the next one trusting.
+    session.cancel(1);
+    session.cancel(2);
+    // `merge` compares the content: a cluster skipped on a stale hash would show.
+    assert_eq!(session.merge(1).skipped, 0);
+    assert_eq!(session.merge(1).skipped, 4 << 20);
+}
+
+#[test]
+fn a_copy_that_keeps_times_keeps_what_is_known() {
+    let mut session = Session::new();
+    session.merge(1);
+    let copy = session.drive.path("copy");
+    let copied =
+        |args: &[&str]| assert!(std::process::Command::new("cp").args(args).status().unwrap().success());
+    copied(&["-a", text(&session.base), text(&copy)]);
+    std::fs::remove_file(&session.base).unwrap();
+    copied(&["-a", text(&copy), text(&session.base)]);
+    assert_eq!(session.merge(1).skipped, 4 << 20);
+    undo(&session.drive.commit()).unwrap();
 }

@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 use super::free::FreeMap;
 use crate::error::{Error, Result};
 use crate::qcow2::header::{Header, MAX_OFFSET};
@@ -13,7 +15,8 @@ const MAX_SKIPPED: usize = 4096;
 const BLOCK: u64 = 4 << 20;
 
 /// Which free clusters are taken first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Placement {
     /// The first ones, however scattered: the file grows as little as possible.
     Frugal,
@@ -62,6 +65,11 @@ impl<'a, S: Storage> Allocator<'a, S> {
     /// The cluster behind all that were handed out, and behind the file.
     pub fn end(&self) -> u64 {
         self.position.max(self.append)
+    }
+
+    /// No cluster at or behind this one was handed out, as long as none is handed out behind the file.
+    pub fn position(&self) -> u64 {
+        self.position
     }
 
     /// The next free cluster.

@@ -7,12 +7,14 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::qcow2::be;
 use crate::qcow2::entry::{self, COPIED};
 use crate::qcow2::header::Header;
 use crate::qcow2::refcount::Refcounts;
 use crate::qcow2::references::{Tree, for_each_changed_table};
 use crate::storage::Storage;
+
+/// Bytes of an L1 table that are read at once.
+const L1_PIECE: u64 = 64 * 1024;
 
 /// A digest being made.
 #[derive(Debug)]
@@ -37,6 +39,12 @@ impl Digest {
     /// What it comes to.
     pub fn finish(&self) -> TablesDigest {
         TablesDigest(*self.0.finalize().as_bytes())
+    }
+}
+
+impl From<blake3::Hash> for TablesDigest {
+    fn from(hash: blake3::Hash) -> Self {
+        TablesDigest(*hash.as_bytes())
     }
 }
 
@@ -79,21 +87,27 @@ impl TablesDigest {
             Ok(())
         })?;
         if (header.l1_offset, header.l1_entries) != (other.l1_offset, other.l1_entries) {
-            let mut l1 = vec![0; header.l1_entries as usize * 8];
-            storage.read_at(header.l1_offset, &mut l1)?;
-            digest.add(&l1);
+            let (mut at, end) = (header.l1_offset, header.l1_offset + u64::from(header.l1_entries) * 8);
+            while at < end {
+                let mut piece = vec![0; (end - at).min(L1_PIECE) as usize];
+                storage.read_at(at, &mut piece)?;
+                digest.add(&piece);
+                at += piece.len() as u64;
+            }
         }
         if header.refcount_table_offset != other.refcount_table_offset {
             let (before, after) = (Refcounts::open(storage, other)?, Refcounts::open(storage, header)?);
             for index in 0..after.blocks() {
                 if let Some(offset) = after.block_offset(index)?
-                    && before.table().get(index as usize) != after.table().get(index as usize)
+                    && (index >= before.blocks() || before.word(index)? != after.word(index)?)
                 {
                     storage.read_at(offset, &mut table)?;
                     digest.add(&table);
                 }
             }
-            digest.add(&be::bytes(after.table()));
+            for index in 0..after.blocks() {
+                digest.add(&after.word(index)?.to_be_bytes());
+            }
         }
         Ok(digest.finish())
     }

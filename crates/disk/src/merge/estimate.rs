@@ -55,11 +55,22 @@ pub fn estimate_images<R: Root, C: Storage, O: Storage>(
     let history = commit.load()?;
     let mut estimates = Vec::with_capacity(disks.len());
     for disk in disks {
+        let changed = changed_bytes(&disk.overlay)?;
+        if history.raws.contains_key(&disk.base) {
+            let size = commit.root.open(&disk.base, Access::Read)?.len()?;
+            // The journal, with what was and what will be; a head for each piece is far less than a block.
+            let journal = 2 * changed + changed / 64 + 65536;
+            let grows = journal + disk.overlay.header().size.saturating_sub(size);
+            estimates.push(DiskEstimate { name: disk.name.clone(), changed, grows });
+            continue;
+        }
         let base = Image::open(commit.root.open(&disk.base, Access::Read)?, Role::Base)?;
+        let begun = history.work.iter().find(|work| work.base == disk.base);
+        let len = begun.map_or(base.file_len(), |work| work.len.min(base.file_len()));
         estimates.push(DiskEstimate {
             name: disk.name.clone(),
-            changed: changed_bytes(&disk.overlay)?,
-            grows: growth(&base, &disk.overlay, &history.kept(&disk.base)?)?,
+            changed,
+            grows: growth(&base, &disk.overlay, &history.kept(&disk.base)?, len)?,
         });
     }
     Ok(Estimate {
@@ -108,7 +119,13 @@ impl Demand {
 }
 
 /// What merging `overlay` into `base` takes at most.
-pub(super) fn demand<S: Storage, O: Storage>(base: &Image<S>, overlay: &Image<O>) -> Result<Demand> {
+///
+/// `len` is the base's file as it is, without what an interrupted merge has appended.
+pub(super) fn demand<S: Storage, O: Storage>(
+    base: &Image<S>,
+    len: u64,
+    overlay: &Image<O>,
+) -> Result<Demand> {
     let header = base.header();
     let size = header.cluster_size();
     let coverage = header.l2_coverage();
@@ -134,7 +151,7 @@ pub(super) fn demand<S: Storage, O: Storage>(base: &Image<S>, overlay: &Image<O>
         singles += (tables * 3).min(chunks);
         runs += hashes::table_clusters(header, chunks);
     }
-    let file_clusters = base.file_len().div_ceil(size);
+    let file_clusters = len.div_ceil(size);
     let mut blocks = 0;
     for _ in 0..3 {
         blocks = (file_clusters + singles + runs + blocks + 2).div_ceil(header.refcounts_per_block());
@@ -143,9 +160,16 @@ pub(super) fn demand<S: Storage, O: Storage>(base: &Image<S>, overlay: &Image<O>
     Ok(Demand { singles: singles + blocks, runs })
 }
 
-fn growth<S: Storage, O: Storage>(base: &Image<S>, overlay: &Image<O>, kept: &[Kept]) -> Result<u64> {
+fn growth<S: Storage, O: Storage>(
+    base: &Image<S>,
+    overlay: &Image<O>,
+    kept: &[Kept],
+    len: u64,
+) -> Result<u64> {
     let header = base.header();
-    let demand = demand(base, overlay)?;
-    let free = FreeMap::new(base.storage(), header, base.extensions().hashes, kept)?.count()?;
-    Ok((demand.singles.saturating_sub(free) + demand.runs) * header.cluster_size())
+    let demand = demand(base, len, overlay)?;
+    let free = FreeMap::new(base.storage(), header, len, base.extensions().hashes, kept)?.count()?;
+    let whole = (demand.singles.saturating_sub(free) + demand.runs) * header.cluster_size();
+    // What an interrupted merge has appended takes room already.
+    Ok(whole.saturating_sub(base.file_len().saturating_sub(len)))
 }

@@ -1,13 +1,14 @@
 //! Makes new generations live: one commit record, then the header blocks of all disks; and the way back from any
 //! interruption of that.
 
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::Serialize;
 
-use super::CommitFile;
-use super::history::{Change, Flip, History, Kind};
+use super::history::{Change, Flip, History, Kind, RawChange};
+use super::{CommitFile, raw, work};
 use crate::error::{Error, Result};
 use crate::generation::BaseState;
 use crate::qcow2::header::{BLOCK, Header};
@@ -63,6 +64,9 @@ enum Found {
     Foreign,
 }
 
+/// Bytes of the fixed fields of a version 3 header.
+const FIELDS: usize = 112;
+
 /// Compares a header block with the two that a flip knows.
 ///
 /// A cut write leaves a mixture of the two, or garbage. Another program, or a base restored from a copy, leaves a
@@ -75,43 +79,81 @@ fn classify(block: &[u8; BLOCK], change: &Change) -> Found {
     if block == to {
         return Found::To;
     }
+    // A conforming program clears the fence, so fields that still have it are ours, with noise behind them.
+    let ours = [from, to].into_iter().any(|side| {
+        block[..FIELDS] == side[..FIELDS] && Header::parse(side).is_ok_and(|header| header.fenced())
+    });
+    if ours {
+        return Found::Torn;
+    }
     let mixture = block.iter().zip(from).zip(to).all(|((byte, from), to)| byte == from || byte == to);
     if !mixture && Header::parse(block).is_ok() { Found::Foreign } else { Found::Torn }
 }
 
-/// Makes the flip's new generations live. `files` are the open bases, in the order of the flip's disks.
+/// Makes the flip's new generations live. `files` and `raw_files` are the open bases, in the order of the changes.
 pub(super) fn perform<R: Root, C: Storage>(
     commit: &CommitFile<R, C>,
     history: &mut History,
     kind: Kind,
     disks: Vec<Change>,
     files: &[&R::File],
+    raws: Vec<RawChange>,
+    raw_files: &[&R::File],
 ) -> Result<()> {
     for (change, file) in disks.iter().zip(files) {
         if read_block(file)? != change.from.header.0 {
             return Err(Error::InUse { image: file.name().to_owned() });
         }
     }
-    // A clock before 1970 is no reason to keep a merge from its end.
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    history.flip = Some(Flip { kind, pending: true, time, note: commit.note.clone(), disks });
+    let before = history.clone();
+    history.flip = Some(Flip { kind, pending: true, time: now(), note: commit.note.clone(), disks, raws });
     // From here on an error may come after the record has become durable.
-    finish(commit, history, files).map_err(|error| Error::Interrupted(Box::new(error)))
+    finish(commit, history, files, raw_files).map_err(|error| Error::Interrupted(Box::new(error)))?;
+    tidy(commit, history, &before);
+    Ok(())
+}
+
+/// Removes the journals that the record does not need any more. One that stays only takes room; the record knows it.
+fn tidy<R: Root, C: Storage>(commit: &CommitFile<R, C>, history: &mut History, before: &History) {
+    history.discard_journals(before);
+    if history.discarded.is_empty() {
+        return;
+    }
+    let removed = |path: &BasePath| commit.root.remove(path).is_ok();
+    history.discarded = history.discarded.iter().filter(|path| !removed(path)).cloned().collect();
+    if !history.discarded.is_empty() {
+        // What is not recorded now is found again when it is: nothing but room is lost.
+        let _ = commit.save(history);
+    }
+}
+
+/// Seconds since 1970. A clock before that is no reason to keep a merge from its end.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 fn finish<R: Root, C: Storage>(
     commit: &CommitFile<R, C>,
     history: &mut History,
     files: &[&R::File],
+    raw_files: &[&R::File],
 ) -> Result<()> {
     commit.save(history)?;
-    for (change, file) in history.flip.iter().flat_map(|flip| &flip.disks).zip(files) {
+    let Some(flip) = &history.flip else { return Ok(()) };
+    let mut seals = Vec::with_capacity(files.len());
+    for (change, file) in flip.disks.iter().zip(files) {
         file.write_at(0, &change.to.header.0)?;
+        seals.push((change.base.clone(), work::seal(file, flip.time)?));
     }
-    for file in files {
+    for (change, file) in flip.raws.iter().zip(raw_files) {
+        raw::apply(commit, change, file, !change.backwards)?;
+        seals.push((change.base.clone(), work::seal(file, flip.time)?));
+    }
+    for file in files.iter().chain(raw_files) {
         file.flush()?;
     }
     history.settle(commit.keep);
+    history.seals.extend(seals);
     commit.save(history)
 }
 
@@ -125,6 +167,7 @@ enum Direction {
 /// Brings every disk of the last flip to one side of it; see [`recover`](super::recover).
 pub(super) fn recover<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<Recovery> {
     let mut history = commit.load()?;
+    let before = history.clone();
     let Some(flip) = history.flip.clone() else {
         return Ok(Recovery { outcome: Outcome::Clean, disks: Vec::new() });
     };
@@ -150,8 +193,9 @@ pub(super) fn recover<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<
         }
     }
     flip.disks = there;
+    let raw_files = open_raws(commit, &mut flip, &mut foreign)?;
 
-    let direction = decide(&flip, &files, &found)?;
+    let direction = decide(commit, &flip, &files, &found)?;
     let mut disks = Vec::with_capacity(flip.disks.len());
     for ((change, file), found) in flip.disks.iter().zip(&files).zip(&found) {
         let (wanted, point) = match direction {
@@ -161,6 +205,12 @@ pub(super) fn recover<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<
         let repaired = *found != wanted && *found != Found::Foreign;
         if repaired {
             file.write_at(0, &point.header.0)?;
+        }
+        if repaired || flip.pending {
+            // A foreign base keeps its own time, which is not ours to vouch for.
+            if *found != Found::Foreign {
+                history.seals.insert(change.base.clone(), work::seal(file, flip.time)?);
+            }
             file.flush()?;
         }
         if *found == Found::Foreign {
@@ -175,6 +225,10 @@ pub(super) fn recover<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<
         disks.push(RecoveredDisk { name: change.name.clone(), base: change.base.clone(), state, repaired });
     }
 
+    if flip.pending || direction == Direction::Back {
+        disks.extend(settle_raws(commit, &mut history, &flip, &raw_files, direction)?);
+    }
+
     let repaired = disks.iter().any(|disk| disk.repaired);
     let outcome = match (direction, flip.pending) {
         (Direction::Forward, true) => Outcome::Finished,
@@ -183,20 +237,95 @@ pub(super) fn recover<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<
         (Direction::Back, true) => Outcome::Undone,
         (Direction::Back, false) => Outcome::FellBack,
     };
-    let before = history.clone();
     match direction {
         Direction::Forward => history.settle(commit.keep),
         Direction::Back => history.revert(),
     }
     if !foreign.is_empty() {
-        history.void(&foreign);
         // The kept sides of the flip are void as well.
-        history.flip = None;
+        work::forget(&mut history, &foreign);
     }
     if history != before {
-        commit.save(&history)?;
+        commit.save(&mut history)?;
+        tidy(commit, &mut history, &before);
     }
     Ok(Recovery { outcome, disks })
+}
+
+/// Opens the raw bases of a flip; those of a settled one that are not there any more drop out of it.
+fn open_raws<R: Root, C: Storage>(
+    commit: &CommitFile<R, C>,
+    flip: &mut Flip,
+    foreign: &mut Vec<BasePath>,
+) -> Result<BTreeMap<BasePath, R::File>> {
+    let mut files = BTreeMap::new();
+    for raw in &flip.raws {
+        if files.contains_key(&raw.base) {
+            continue;
+        }
+        match commit.root.open(&raw.base, Access::Write) {
+            Ok(file) => drop(files.insert(raw.base.clone(), file)),
+            Err(error) if !flip.pending && is_lost(&error) => foreign.push(raw.base.clone()),
+            Err(Error::Io(_)) if !flip.pending => {}
+            Err(error) => return Err(error),
+        }
+    }
+    flip.raws.retain(|raw| files.contains_key(&raw.base));
+    Ok(files)
+}
+
+/// Brings the raw bases of a flip to one side of it, by their journals.
+fn settle_raws<R: Root, C: Storage>(
+    commit: &CommitFile<R, C>,
+    history: &mut History,
+    flip: &Flip,
+    files: &BTreeMap<BasePath, R::File>,
+    direction: Direction,
+) -> Result<Vec<RecoveredDisk>> {
+    let mut way: Vec<&RawChange> = flip.raws.iter().collect();
+    if direction == Direction::Back {
+        way.reverse();
+    }
+    let mut disks: Vec<RecoveredDisk> = Vec::new();
+    for change in way {
+        let file = &files[&change.base];
+        let (generation, to_new) = match direction {
+            Direction::Forward => (change.to, !change.backwards),
+            Direction::Back => (change.from, change.backwards),
+        };
+        // Time and length may be the old ones although a part was written: after a cut only the journal can be trusted.
+        raw::apply(commit, change, file, to_new)?;
+        disks.retain(|disk| disk.base != change.base);
+        disks.push(RecoveredDisk {
+            name: change.name.clone(),
+            base: change.base.clone(),
+            state: BaseState::At { generation },
+            repaired: true,
+        });
+    }
+    for disk in &disks {
+        let file = &files[&disk.base];
+        let seal = work::seal(file, flip.time)?;
+        file.flush()?;
+        history.seals.insert(disk.base.clone(), seal);
+    }
+    Ok(disks)
+}
+
+/// Whether the raw bases of a flip can be brought to that side.
+fn raws_hold<R: Root, C: Storage>(commit: &CommitFile<R, C>, flip: &Flip, side: Direction) -> Result<bool> {
+    for change in &flip.raws {
+        if side == Direction::Forward && !flip.pending {
+            continue;
+        }
+        match commit.root.open(&change.journal.path, Access::Read) {
+            Ok(journal) if raw::holds(&journal, &change.journal)? => {}
+            Ok(_) => return Ok(false),
+            Err(error) if is_lost(&error) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(true)
 }
 
 /// Opens the base of a change and sees what its header is.
@@ -230,7 +359,12 @@ fn is_lost(error: &Error) -> bool {
     }
 }
 
-fn decide<S: Storage>(flip: &Flip, files: &[S], found: &[Found]) -> Result<Direction> {
+fn decide<R: Root, C: Storage>(
+    commit: &CommitFile<R, C>,
+    flip: &Flip,
+    files: &[R::File],
+    found: &[Found],
+) -> Result<Direction> {
     if found.contains(&Found::Foreign) {
         if !flip.pending {
             return Ok(Direction::Forward);
@@ -246,11 +380,10 @@ fn decide<S: Storage>(flip: &Flip, files: &[S], found: &[Found]) -> Result<Direc
             }
         }
     }
-    if all_hold(flip, files, found, Direction::Forward)? {
-        return Ok(Direction::Forward);
-    }
-    if all_hold(flip, files, found, Direction::Back)? {
-        return Ok(Direction::Back);
+    for side in [Direction::Forward, Direction::Back] {
+        if all_hold(flip, files, found, side)? && raws_hold(commit, flip, side)? {
+            return Ok(side);
+        }
     }
     Err(Error::Damaged {
         what: "the device lost parts of both generations".to_owned(),

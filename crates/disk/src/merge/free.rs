@@ -10,6 +10,9 @@ use crate::qcow2::header::Header;
 use crate::qcow2::refcount::{self, Refcounts};
 use crate::storage::Storage;
 
+/// Clusters of hash manifests that are remembered, 8 bytes each.
+const MAX_SPARED: usize = 1 << 20;
+
 /// The clusters that are free in the current generation and in every kept one.
 #[derive(Debug)]
 pub struct FreeMap<'a, S> {
@@ -19,17 +22,25 @@ pub struct FreeMap<'a, S> {
     file_end: u64,
     /// Clusters of hash manifests, sorted: no refcount counts them.
     spared: Vec<u64>,
-    /// The block that `occupied` describes.
+    /// The block that `occupied` describes, a bit for each cluster.
     loaded: Option<u64>,
-    occupied: Vec<bool>,
+    occupied: Vec<u64>,
 }
 
 impl<'a, S: Storage> FreeMap<'a, S> {
     /// What the current generation and `kept` leave; `current` gives the geometry.
     ///
+    /// `len` bytes of the file count: behind them is nothing, or what an interrupted merge has left.
+    ///
     /// # Errors
     /// A kept generation has another geometry, or its refcount table can't be read.
-    pub fn new(storage: &'a S, current: &Header, hashes: Option<HashRoot>, kept: &[Kept]) -> Result<Self> {
+    pub fn new(
+        storage: &'a S,
+        current: &Header,
+        len: u64,
+        hashes: Option<HashRoot>,
+        kept: &[Kept],
+    ) -> Result<Self> {
         let image = storage.name().to_owned();
         let mut generations = vec![Refcounts::open(storage, current)?];
         let mut seen = vec![current.refcount_table_offset];
@@ -50,7 +61,10 @@ impl<'a, S: Storage> FreeMap<'a, S> {
                 seen.push(header.refcount_table_offset);
                 generations.push(Refcounts::open(storage, header)?);
             }
-            if let Some(root) = hashes {
+            if let Some(root) = hashes
+                // A manifest that is written over is as good as none, so that memory can be bounded here.
+                && spared.len() < MAX_SPARED
+            {
                 // Chunks that did not change are shared: the list hardly grows.
                 spared.extend(hashes::clusters(storage, header, root)?);
                 spared.sort_unstable();
@@ -61,7 +75,7 @@ impl<'a, S: Storage> FreeMap<'a, S> {
             generations,
             order: current.refcount_order,
             per_block: current.refcounts_per_block(),
-            file_end: storage.len()?.div_ceil(current.cluster_size()),
+            file_end: len.div_ceil(current.cluster_size()),
             spared,
             loaded: None,
             occupied: Vec::new(),
@@ -78,8 +92,16 @@ impl<'a, S: Storage> FreeMap<'a, S> {
     /// # Errors
     /// The refcounts can't be read.
     pub fn count(&mut self) -> Result<u64> {
+        self.count_between(0, self.file_end)
+    }
+
+    /// Free clusters among `from..to`.
+    ///
+    /// # Errors
+    /// The refcounts can't be read.
+    pub fn count_between(&mut self, from: u64, to: u64) -> Result<u64> {
         let mut free = 0;
-        for cluster in 0..self.file_end {
+        for cluster in from..to {
             free += u64::from(!self.is_occupied(cluster)?);
         }
         Ok(free)
@@ -101,23 +123,26 @@ impl<'a, S: Storage> FreeMap<'a, S> {
         if self.loaded != Some(index) {
             self.loaded = None;
             self.occupied.clear();
-            self.occupied.resize(self.per_block as usize, false);
+            self.occupied.resize(self.per_block.div_ceil(64) as usize, 0);
             for refcounts in &self.generations {
                 if refcounts.block_offset(index)?.is_none() {
                     continue;
                 }
                 let block = refcounts.block(index)?;
-                for (at, occupied) in self.occupied.iter_mut().enumerate() {
-                    *occupied |= refcount::get(&block, at as u64, self.order) != 0;
+                for at in 0..self.per_block {
+                    let used = refcount::get(&block, at, self.order) != 0;
+                    self.occupied[at as usize / 64] |= u64::from(used) << (at % 64);
                 }
             }
             let first = index * self.per_block;
             let from = self.spared.partition_point(|&spared| spared < first);
             for spared in self.spared[from..].iter().take_while(|&&spared| spared < first + self.per_block) {
-                self.occupied[(spared - first) as usize] = true;
+                let at = spared - first;
+                self.occupied[at as usize / 64] |= 1 << (at % 64);
             }
             self.loaded = Some(index);
         }
-        Ok(self.occupied[(cluster % self.per_block) as usize])
+        let at = cluster % self.per_block;
+        Ok(self.occupied[at as usize / 64] >> (at % 64) & 1 == 1)
     }
 }

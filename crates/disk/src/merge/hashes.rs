@@ -136,6 +136,24 @@ impl<'a, S: Storage> Hashes<'a, S> {
         Ok(())
     }
 
+    /// Moves what lies at the byte `end` of the file or behind it.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn move_before(&mut self, end: u64, out: &mut Output<'_, 'a, S>) -> Result<()> {
+        let per_chunk = (1u64 << self.cluster_bits) / ENTRY as u64;
+        if self.root.is_some_and(|root| root.offset + self.table.len() as u64 > end) {
+            self.root = None;
+        }
+        for index in 0..self.table.len() as u64 / ENTRY as u64 {
+            if be::u64(&self.table, index as usize * ENTRY) >= end {
+                self.turn_to(index * per_chunk, out)?;
+                self.chunk.iter_mut().for_each(|chunk| chunk.changed = true);
+            }
+        }
+        Ok(())
+    }
+
     /// Writes what is left and returns the new root.
     ///
     /// # Errors
@@ -202,5 +220,5 @@ pub struct Output<'b, 'a, S> {
     /// Finds the room.
     pub allocator: &'b mut Allocator<'a, S>,
     /// Takes the bytes.
-    pub writer: &'b mut Writer<'a, S>,
+    pub writer: &'b mut Writer,
 }

@@ -1,9 +1,12 @@
 //! What the commit record says: the kept generations, and the flip that is under way or was the last.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::generation::GenerationId;
+use crate::merge::alloc::Placement;
 use crate::merge::digest::TablesDigest;
 use crate::qcow2::extensions::{Extensions, HashRoot};
 use crate::qcow2::header::{Header, HeaderBlock};
@@ -14,6 +17,22 @@ use crate::root::BasePath;
 const VERSION: u32 = 1;
 /// Disks of one machine; a record with more is not ours.
 pub const MAX_DISKS: usize = 64;
+/// Names of pinned generations; each keeps room of the drive.
+pub const MAX_PINS: usize = 16;
+/// FAT keeps local time: a drive that travels between PCs may be off by whole quarters of an hour, up to this much.
+const MAX_ZONE: u64 = 26 * 3600;
+const QUARTER: u64 = 15 * 60;
+
+impl Seal {
+    /// Whether a file of `len` bytes that was changed last at `modified` is as we left it. A time that is not known says
+    /// nothing.
+    pub fn holds(&self, len: u64, modified: Option<i64>) -> bool {
+        let apart = modified.map_or(0, |modified| modified.abs_diff(self.modified));
+        // FAT rounds to two seconds.
+        let off = (apart % QUARTER).min(QUARTER - apart % QUARTER);
+        self.len == len && apart <= MAX_ZONE && off <= 1
+    }
+}
 
 /// The content of a commit record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +45,24 @@ pub struct History {
     pub position: usize,
     /// The flip under way, or the last one.
     pub flip: Option<Flip>,
+    /// Raw bases.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub raws: BTreeMap<BasePath, RawState>,
+    /// Journals that nobody needs any more, to be removed.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub discarded: BTreeSet<BasePath>,
+    /// Generations that somebody reads, by a name for each reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pins: BTreeMap<String, Vec<Pinned>>,
+    /// How each base was left: the second fence.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub seals: BTreeMap<BasePath, Seal>,
+    /// Bases that another program wrote to although the fence stands, until the next generation of ours.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub distrusted: BTreeSet<BasePath>,
+    /// The merge that has begun to write, none of which is live.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub work: Vec<WorkDisk>,
 }
 
 /// One merge: every disk from one generation to the next.
@@ -38,6 +75,9 @@ pub struct Step {
     pub note: String,
     /// The disks that changed together.
     pub disks: Vec<Change>,
+    /// Those with raw bases.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub raws: Vec<RawChange>,
 }
 
 /// What one disk goes through in a step or flip.
@@ -48,6 +88,9 @@ pub struct Change {
     pub name: String,
     /// Where its base is.
     pub base: BasePath,
+    /// Bytes of the guest's that a merge brought.
+    #[serde(default)]
+    pub changed: u64,
     /// The generation before.
     pub from: Point,
     /// The generation after.
@@ -66,6 +109,91 @@ pub struct Point {
     pub tables: TablesDigest,
 }
 
+/// What a raw base goes through in a step or flip.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawChange {
+    /// The caller's name for the disk.
+    pub name: String,
+    /// Where its base is.
+    pub base: BasePath,
+    /// Bytes of the guest's that a merge brought.
+    #[serde(default)]
+    pub changed: u64,
+    /// The generation before.
+    pub from: GenerationId,
+    /// The generation after.
+    pub to: GenerationId,
+    /// The journal was made for the other direction.
+    #[serde(default)]
+    pub backwards: bool,
+    /// What changes.
+    pub journal: Journal,
+}
+
+/// The journal of a raw base's change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Journal {
+    /// Where it is.
+    pub path: BasePath,
+    /// Its bytes.
+    pub len: u64,
+    /// Digest of all of them.
+    pub digest: TablesDigest,
+}
+
+/// What is known of a raw base.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawState {
+    /// The generation that it is at.
+    pub generation: GenerationId,
+}
+
+impl RawChange {
+    /// The same way back.
+    pub fn reversed(&self) -> Self {
+        RawChange { from: self.to, to: self.from, backwards: !self.backwards, ..self.clone() }
+    }
+}
+
+/// A generation that stays readable until it is unpinned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pinned {
+    /// Where its base is.
+    pub base: BasePath,
+    /// The header block that makes it live.
+    pub header: HeaderBlock,
+}
+
+/// Length and time of a base's file as we left it. Whoever writes to it, by whatever program, changes the time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Seal {
+    /// Bytes of the file.
+    pub len: u64,
+    /// Time of its last change, in seconds since 1970; an even number, as FAT has no odd ones.
+    pub modified: i64,
+}
+
+/// One disk of a merge that has begun to write.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkDisk {
+    /// Where its base is.
+    pub base: BasePath,
+    /// The generation that it is at.
+    pub from: GenerationId,
+    /// The generation that the merge makes.
+    pub next: GenerationId,
+    /// Bytes of the file before.
+    pub len: u64,
+    /// Where new clusters go.
+    pub placement: Placement,
+}
+
 /// Why headers are rewritten.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -74,10 +202,15 @@ pub enum Kind {
     Stamp,
     /// A new generation becomes live.
     Merge,
-    /// Back to the generation before.
-    Undo,
-    /// Forward again.
-    Redo,
+    /// To another kept state: from one position in the steps to another one.
+    Travel {
+        /// Before.
+        from: usize,
+        /// After.
+        to: usize,
+    },
+    /// The same content moved together.
+    Compact,
 }
 
 /// Rewriting the header blocks of several bases as one step.
@@ -94,6 +227,9 @@ pub struct Flip {
     pub note: String,
     /// What changes.
     pub disks: Vec<Change>,
+    /// What changes of raw bases, in this order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub raws: Vec<RawChange>,
 }
 
 /// A generation whose clusters are spared.
@@ -107,7 +243,18 @@ pub struct Kept {
 
 impl Default for History {
     fn default() -> Self {
-        History { version: VERSION, steps: Vec::new(), position: 0, flip: None }
+        History {
+            version: VERSION,
+            steps: Vec::new(),
+            position: 0,
+            flip: None,
+            raws: BTreeMap::new(),
+            discarded: BTreeSet::new(),
+            pins: BTreeMap::new(),
+            seals: BTreeMap::new(),
+            distrusted: BTreeSet::new(),
+            work: Vec::new(),
+        }
     }
 }
 
@@ -124,8 +271,17 @@ impl Point {
     /// # Errors
     /// The block is not one that we could have written.
     pub fn fields(&self, base: &BasePath) -> Result<Header> {
-        Header::parse(&self.header.0).map_err(|problem| explain(problem, base.as_str()))
+        fields(&self.header, base)
     }
+}
+
+/// Whether a file has the name of a journal.
+fn is_journal(path: &BasePath) -> bool {
+    path.as_str().ends_with(".journal")
+}
+
+fn fields(block: &HeaderBlock, base: &BasePath) -> Result<Header> {
+    Header::parse(&block.0).map_err(|problem| explain(problem, base.as_str()))
 }
 
 impl History {
@@ -144,15 +300,35 @@ impl History {
         if history.position > history.steps.len() {
             return Err("its position is beyond its steps".to_owned());
         }
-        let groups =
-            history.steps.iter().map(|step| &step.disks).chain(history.flip.as_ref().map(|flip| &flip.disks));
-        for disks in groups {
+        if let Some(Flip { kind: Kind::Travel { from, to }, .. }) = &history.flip
+            && (*from).max(*to) > history.steps.len()
+        {
+            return Err("a change of its position leads beyond its steps".to_owned());
+        }
+        let pinned = history.pins.values().map(Vec::len);
+        if history.pins.len() > MAX_PINS
+            || pinned
+                .chain([history.work.len(), history.seals.len(), history.distrusted.len()])
+                .any(|disks| disks > MAX_DISKS)
+        {
+            return Err("it names too many disks".to_owned());
+        }
+        let steps = history.steps.iter().map(|step| (&step.disks, &step.raws));
+        for (disks, raws) in steps.chain(history.flip.as_ref().map(|flip| (&flip.disks, &flip.raws))) {
             let mut bases: Vec<&BasePath> = disks.iter().map(|change| &change.base).collect();
             bases.sort();
             bases.dedup();
-            if bases.len() != disks.len() || disks.is_empty() || disks.len() > MAX_DISKS {
+            let count = disks.len() + raws.len();
+            if bases.len() != disks.len() || count == 0 || disks.len() > MAX_DISKS {
                 return Err("a step names no disk, too many, or one twice".to_owned());
             }
+            // A name of ours only: the file is written from, and removed.
+            if raws.iter().any(|raw| !is_journal(&raw.journal.path)) {
+                return Err("a journal has the name of another file".to_owned());
+            }
+        }
+        if history.raws.len() > MAX_DISKS || !history.discarded.iter().all(is_journal) {
+            return Err("it names too many raw bases, or a journal has the name of another file".to_owned());
         }
         Ok(history)
     }
@@ -170,23 +346,25 @@ impl History {
     /// # Errors
     /// A kept header block is not one that we could have written.
     pub fn kept(&self, base: &BasePath) -> Result<Vec<Kept>> {
-        let mut blocks: Vec<&Point> = Vec::new();
-        let changes = self.steps.iter().flat_map(|step| &step.disks);
-        for change in changes.chain(self.flip.iter().flat_map(|flip| &flip.disks)) {
-            if change.base == *base {
-                for point in [&change.from, &change.to] {
-                    if !blocks.iter().any(|other| other.header == point.header) {
-                        blocks.push(point);
-                    }
-                }
+        let steps = self.steps.iter().flat_map(|step| &step.disks);
+        let changes = steps.chain(self.flip.iter().flat_map(|flip| &flip.disks));
+        let points = changes
+            .filter(|change| change.base == *base)
+            .flat_map(|change| [&change.from.header, &change.to.header]);
+        let pinned = self.pins.values().flatten().filter(|pinned| pinned.base == *base);
+        let mut blocks: Vec<&HeaderBlock> = Vec::new();
+        // The latest first: what is kept of a hash manifest is bounded.
+        for block in points.chain(pinned.map(|pinned| &pinned.header)).rev() {
+            if !blocks.contains(&block) {
+                blocks.push(block);
             }
         }
         blocks
             .into_iter()
-            .map(|point| {
-                let header = point.fields(base)?;
+            .map(|block| {
+                let header = fields(block, base)?;
                 // The header block of a base before its first stamp may be cut in the midst of an extension.
-                let extensions = point.header.0.get(header.length as usize..).map(Extensions::parse);
+                let extensions = block.0.get(header.length as usize..).map(Extensions::parse);
                 Ok(Kept { header, hashes: extensions.and_then(Result::ok).and_then(|found| found.hashes) })
             })
             .collect()
@@ -205,21 +383,32 @@ impl History {
 
     /// The flip reached its end: the steps follow. `keep` merges stay undoable.
     pub fn settle(&mut self, keep: usize) {
+        self.work.clear();
         let Some(flip) = &mut self.flip else { return };
         if !std::mem::replace(&mut flip.pending, false) {
             return;
         }
+        for raw in &flip.raws {
+            self.raws.insert(raw.base.clone(), RawState { generation: raw.to });
+        }
+        if matches!(flip.kind, Kind::Merge | Kind::Stamp) {
+            self.distrusted.retain(|base| flip.disks.iter().all(|change| change.base != *base));
+        }
         match flip.kind {
             Kind::Merge => {
                 self.steps.truncate(self.position);
-                self.steps.push(Step { time: flip.time, note: flip.note.clone(), disks: flip.disks.clone() });
+                self.steps.push(Step {
+                    time: flip.time,
+                    note: flip.note.clone(),
+                    disks: flip.disks.clone(),
+                    raws: flip.raws.clone(),
+                });
                 let dropped = self.steps.len().saturating_sub(keep.max(1));
                 self.steps.drain(..dropped);
                 self.position = self.steps.len();
             }
-            Kind::Undo => self.position = self.position.saturating_sub(1),
-            Kind::Redo => self.position = (self.position + 1).min(self.steps.len()),
-            Kind::Stamp => {
+            Kind::Travel { to, .. } => self.position = to.min(self.steps.len()),
+            Kind::Stamp | Kind::Compact => {
                 let bases: Vec<BasePath> = flip.disks.iter().map(|change| change.base.clone()).collect();
                 self.void(&bases);
             }
@@ -229,6 +418,9 @@ impl History {
     /// The flip did not happen, or has been taken back.
     pub fn revert(&mut self) {
         let Some(flip) = self.flip.take() else { return };
+        for raw in flip.raws.iter().rev() {
+            self.raws.insert(raw.base.clone(), RawState { generation: raw.from });
+        }
         if flip.pending {
             return;
         }
@@ -237,15 +429,17 @@ impl History {
                 self.position = self.position.saturating_sub(1);
                 self.steps.truncate(self.position);
             }
-            Kind::Undo => self.position = (self.position + 1).min(self.steps.len()),
-            Kind::Redo => self.position = self.position.saturating_sub(1),
-            Kind::Stamp => {}
+            Kind::Travel { from, .. } => self.position = from.min(self.steps.len()),
+            Kind::Stamp | Kind::Compact => {}
         }
     }
 
     /// Forgets every generation that can't be reached any more because another program wrote to `bases`.
     pub fn void(&mut self, bases: &[BasePath]) {
-        let hit = |step: &Step| step.disks.iter().any(|change| bases.contains(&change.base));
+        let hit = |step: &Step| {
+            step.disks.iter().any(|change| bases.contains(&change.base))
+                || step.raws.iter().any(|raw| bases.contains(&raw.base))
+        };
         // What was undone can't be redone, and what lies before a step that can't be undone can't be reached.
         if self.steps.iter().skip(self.position).any(hit) {
             self.steps.truncate(self.position);
@@ -254,6 +448,54 @@ impl History {
             self.steps[..self.position.min(self.steps.len())].iter().rposition(hit).map_or(0, |at| at + 1);
         self.steps.drain(..dropped);
         self.position -= dropped;
+        for pinned in self.pins.values_mut() {
+            pinned.retain(|pinned| !bases.contains(&pinned.base));
+        }
+        self.pins.retain(|_, pinned| !pinned.is_empty());
+    }
+
+    /// The journals that a step or the last flip may need.
+    fn journals(&self) -> BTreeSet<&BasePath> {
+        let steps = self.steps.iter().flat_map(|step| &step.raws);
+        steps.chain(self.flip.iter().flat_map(|flip| &flip.raws)).map(|raw| &raw.journal.path).collect()
+    }
+
+    /// Notes the journals that `before` needed and this record does not need any more.
+    pub fn discard_journals(&mut self, before: &History) {
+        let needed = self.journals();
+        let gone: Vec<BasePath> =
+            before.journals().into_iter().filter(|path| !needed.contains(path)).cloned().collect();
+        self.discarded.extend(gone);
+    }
+
+    /// Forgets the oldest merge that can be undone; `false` if there is none to spare.
+    pub fn drop_oldest(&mut self) -> bool {
+        let travel = match &mut self.flip {
+            Some(Flip { kind: Kind::Travel { from, to }, .. }) => Some((from, to)),
+            _ => None,
+        };
+        if self.position <= 1 || travel.as_ref().is_some_and(|(from, to)| **from == 0 || **to == 0) {
+            return false;
+        }
+        if let Some((from, to)) = travel {
+            (*from, *to) = (*from - 1, *to - 1);
+        }
+        self.steps.remove(0);
+        self.position -= 1;
+        true
+    }
+
+    /// Whether a merge of exactly these bases, generations and next generations has begun to write.
+    pub fn has_begun<'b>(
+        &self,
+        disks: impl ExactSizeIterator<Item = (&'b BasePath, GenerationId, GenerationId)>,
+    ) -> bool {
+        disks.len() == self.work.len()
+            && self
+                .work
+                .iter()
+                .zip(disks)
+                .all(|(work, (base, from, next))| (&work.base, work.from, work.next) == (base, from, next))
     }
 }
 
@@ -269,11 +511,13 @@ mod tests {
             header: HeaderBlock([tag; BLOCK]),
             tables: Digest::new().finish(),
         };
-        Change { name: base.to_owned(), base: BasePath::new(base).unwrap(), from: point(from), to: point(to) }
+        let base_path = BasePath::new(base).unwrap();
+        Change { name: base.to_owned(), base: base_path, changed: 0, from: point(from), to: point(to) }
     }
 
     fn apply(history: &mut History, kind: Kind, disks: Vec<Change>, keep: usize) {
-        history.flip = Some(Flip { kind, pending: true, time: 7, note: "PC".to_owned(), disks });
+        history.flip =
+            Some(Flip { kind, pending: true, time: 7, note: "PC".to_owned(), disks, raws: vec![] });
         history.settle(keep);
     }
 
@@ -284,7 +528,7 @@ mod tests {
             apply(&mut history, Kind::Merge, vec![change("a", at, at + 1)], 2);
         }
         assert_eq!((history.steps.len(), history.position), (2, 2));
-        apply(&mut history, Kind::Undo, vec![change("a", 3, 2)], 2);
+        apply(&mut history, Kind::Travel { from: 2, to: 1 }, vec![change("a", 3, 2)], 2);
         assert_eq!((history.steps.len(), history.position), (2, 1));
         apply(&mut history, Kind::Merge, vec![change("a", 2, 9)], 2);
         assert_eq!((history.steps.len(), history.position), (2, 2));
@@ -307,6 +551,19 @@ mod tests {
         other.position = 1;
         other.void(&[BasePath::new("b").unwrap()]);
         assert_eq!((other.steps.len(), other.position), (0, 0));
+    }
+
+    #[test]
+    fn a_seal_holds_across_time_zones_and_fat_and_against_nothing_else() {
+        let seal = Seal { len: 10, modified: 1_790_000_000 };
+        assert!(seal.holds(10, None));
+        for off in [0, 1, -1, 3600, -3600, 5 * 3600 + 1800 + 1, 45 * 60, -12 * 3600, 14 * 3600] {
+            assert!(seal.holds(10, Some(seal.modified + off)), "{off}");
+        }
+        for off in [2, -2, 60, 3600 + 30, 27 * 3600, -86400 * 365] {
+            assert!(!seal.holds(10, Some(seal.modified + off)), "{off}");
+        }
+        assert!(!seal.holds(11, Some(seal.modified)));
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! The shadow merge: overlays become part of their bases, all disks in one atomic step. Why it can't tear is
 //! argued in `docs/merge.md`; the tests name its invariants.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
 mod alloc;
+mod base;
+mod compact;
 mod counts;
 mod digest;
 mod estimate;
@@ -13,16 +16,23 @@ mod flip;
 mod free;
 mod hashes;
 mod history;
+mod pin;
+mod raw;
 mod shadow;
 mod stamp;
 mod travel;
+mod verify;
+mod work;
 mod writer;
 
+pub use compact::{Compacted, compact};
 pub use estimate::{DiskEstimate, Estimate, estimate, estimate_images};
 pub use flip::{Outcome, RecoveredDisk, Recovery};
+pub use pin::{pin, unpin};
+pub use raw::stamp_raw;
 pub use shadow::Amounts;
 pub use stamp::stamp;
-pub use travel::{HistoryDisk, HistoryStep, history, redo, undo};
+pub use travel::{HistoryDisk, HistoryStep, go_to, history, redo, undo};
 
 use crate::error::{Error, Result};
 use crate::generation::{BaseState, GenerationId};
@@ -31,9 +41,11 @@ use crate::qcow2::image::{Image, Role};
 use crate::record::TwoSlot;
 use crate::root::{BasePath, Folder, Root};
 use crate::storage::{Access, FileStorage, Storage};
+use base::Base;
 use digest::TablesDigest;
-use history::{Change, History, Kind, MAX_DISKS, Point};
-use shadow::{Meter, Shadow};
+use history::{Change, History, Kind, MAX_DISKS, Point, RawChange};
+use raw::OpenRaw;
+use shadow::{Meter, Shadow, Start};
 
 /// Bytes of each slot of a commit record: room for hundreds of kept generations.
 const SLOT_SIZE: u64 = 256 * 1024;
@@ -44,6 +56,7 @@ pub struct CommitFile<R = Folder, C = FileStorage> {
     slots: TwoSlot<C>,
     root: R,
     keep: usize,
+    verify: bool,
     note: String,
 }
 
@@ -73,6 +86,15 @@ impl CommitFile {
         Ok(travel::describe_steps(&peek(path)?))
     }
 
+    /// As [`CommitFile::raw_generation`]. Looks without holding the record.
+    ///
+    /// # Errors
+    /// The record can't be read.
+    pub fn peek_raw(path: &Path, base: &str) -> Result<Option<GenerationId>> {
+        let base = BasePath::new(base)?;
+        Ok(peek(path)?.raws.get(&base).map(|state| state.generation))
+    }
+
     /// Opens the commit record at `path`; the bases it names lie below `root`. Held until it is dropped.
     ///
     /// # Errors
@@ -90,13 +112,30 @@ fn peek(path: &Path) -> Result<History> {
 impl<R: Root, C: Storage> CommitFile<R, C> {
     /// A commit record on any storage.
     pub fn new(slots: TwoSlot<C>, root: R) -> Self {
-        CommitFile { slots, root, keep: 1, note: String::new() }
+        CommitFile { slots, root, keep: 1, verify: false, note: String::new() }
     }
 
-    /// How many merges stay undoable, at least one (the default). More keep more of the drive's room.
+    /// The generation of a raw base that [`stamp_raw`] was told of; none if it was not.
+    ///
+    /// # Errors
+    /// The record can't be read.
+    pub fn raw_generation(&self, base: &str) -> Result<Option<GenerationId>> {
+        let base = BasePath::new(base)?;
+        Ok(self.load()?.raws.get(&base).map(|state| state.generation))
+    }
+
+    /// How many merges stay undoable, from one (the default) to 64. More keep more of the drive's room. Fewer stay if
+    /// their record does not fit: with eight disks about two dozen.
     #[must_use]
     pub fn keeping(mut self, merges: usize) -> Self {
         self.keep = merges.clamp(1, 64);
+        self
+    }
+
+    /// Whether a merge reads new data back from the device, too, before it becomes live. Tables are always read back.
+    #[must_use]
+    pub fn verifying(mut self, data: bool) -> Self {
+        self.verify = data;
         self
     }
 
@@ -112,11 +151,17 @@ impl<R: Root, C: Storage> CommitFile<R, C> {
             .map_err(|what| Error::BadRecord { what, file: self.slots.name().to_owned() })
     }
 
-    fn save(&self, history: &History) -> Result<()> {
-        let bytes = history
-            .to_bytes()
-            .map_err(|what| Error::BadRecord { what, file: self.slots.name().to_owned() })?;
-        self.slots.write(&bytes)
+    /// Writes the record. What does not fit makes it forget the oldest merges that can be undone.
+    fn save(&self, history: &mut History) -> Result<()> {
+        loop {
+            let bytes = history
+                .to_bytes()
+                .map_err(|what| Error::BadRecord { what, file: self.slots.name().to_owned() })?;
+            match self.slots.write(&bytes) {
+                Err(Error::RecordTooLarge { .. }) if history.drop_oldest() => {}
+                result => return result,
+            }
+        }
     }
 }
 
@@ -224,51 +269,118 @@ pub fn merge_images<R: Root, C: Storage, O: Storage>(
     let mut history = commit.load()?;
     history.ensure_settled(commit.slots.name())?;
     ensure_distinct(&disks)?;
-    let bases = disks.iter().map(|disk| open_base(commit, disk)).collect::<Result<Vec<_>>>()?;
-
-    let changes = write_shadows(&history, &disks, &bases, progress).inspect_err(|_| {
-        for base in &bases {
-            // What was appended is garbage that takes room. Nothing refers to it, should this fail.
-            let _ = base.storage().set_len(base.file_len());
-        }
-    })?;
-    let (changes, amounts): (Vec<Change>, Vec<Amounts>) = changes.into_iter().unzip();
-    let files: Vec<&R::File> = bases.iter().map(Image::storage).collect();
-    flip::perform(commit, &mut history, Kind::Merge, changes, &files)?;
-    let disks = disks
+    let (raw, shadowed): (Vec<_>, Vec<_>) =
+        disks.iter().partition(|disk| history.raws.contains_key(&disk.base));
+    let raws = raw
         .into_iter()
-        .zip(amounts)
-        .map(|(disk, amounts)| MergedDisk { name: disk.name, from: disk.expected, to: disk.next, amounts })
-        .collect();
-    Ok(Merged { disks })
+        .map(|disk| raw::open(commit, &history, disk, &history.raws[&disk.base]))
+        .collect::<Result<Vec<_>>>()?;
+    let bases = shadowed.iter().map(|disk| open_base(commit, disk)).collect::<Result<Vec<_>>>()?;
+    let starts = work::begin(commit, &mut history, &shadowed, &bases, &raws)?;
+
+    let written = write_all(commit, &history, &shadowed, &bases, &starts, &raws, progress);
+    // The next attempt goes on where a cancelled one stopped. Any other failure may be for want of room.
+    if written.as_ref().is_err_and(|error| !matches!(error, Error::Cancelled)) {
+        for (base, start) in bases.iter().zip(&starts) {
+            // What was appended is garbage. Nothing refers to it, should this fail.
+            let _ = base.image.storage().set_len(start.len);
+        }
+    }
+    if written.is_err() {
+        for raw in &raws {
+            let _ = commit.root.remove(&raw::journal_path(&raw.disk.base, raw.disk.next)?);
+        }
+    }
+    let Written { changes, amounts, journals } = written?;
+    let files: Vec<&R::File> = bases.iter().map(|base| base.image.storage()).collect();
+    let raw_files: Vec<&R::File> = raws.iter().map(|raw| &raw.file).collect();
+    flip::perform(commit, &mut history, Kind::Merge, changes, &files, journals, &raw_files)?;
+    let merged = disks.iter().map(|disk| MergedDisk {
+        name: disk.name.clone(),
+        from: disk.expected,
+        to: disk.next,
+        amounts: amounts.get(&disk.base).copied().unwrap_or_default(),
+    });
+    Ok(Merged { disks: merged.collect() })
 }
 
-/// Writes the new generations of all disks, durable and verified, beside the old ones.
-fn write_shadows<S: Storage, O: Storage>(
+/// New generations that are durable and verified, but not live.
+struct Written {
+    changes: Vec<Change>,
+    journals: Vec<RawChange>,
+    amounts: BTreeMap<BasePath, Amounts>,
+}
+
+/// Writes what the new generations of all disks need: shadows of qcow2 bases, journals of raw ones.
+fn write_all<R: Root, C: Storage, O: Storage>(
+    commit: &CommitFile<R, C>,
     history: &History,
-    disks: &[OpenDisk<O>],
-    bases: &[Image<S>],
+    disks: &[&OpenDisk<O>],
+    bases: &[Base<R::File>],
+    starts: &[Start],
+    raws: &[OpenRaw<'_, O, R::File>],
     progress: &dyn Progress,
-) -> Result<Vec<(Change, Amounts)>> {
+) -> Result<Written> {
     let mut total = 0;
-    for disk in disks {
+    for disk in disks.iter().copied().chain(raws.iter().map(|raw| raw.disk)) {
         total += estimate::changed_bytes(&disk.overlay)?;
     }
     let mut meter = Meter::new(progress, total);
+    let mut amounts = BTreeMap::new();
+    let mut journals = Vec::with_capacity(raws.len());
+    for raw in raws {
+        let (journal, amount) = raw::write_journal(commit, raw, &mut meter)?;
+        amounts.insert(raw.disk.base.clone(), amount);
+        journals.push(journal);
+    }
+    let shadows = write_shadows(commit, history, disks, bases, starts, &mut meter)?;
+    let mut changes = Vec::with_capacity(disks.len());
+    for (disk, (change, amount)) in disks.iter().zip(shadows) {
+        amounts.insert(disk.base.clone(), amount);
+        changes.push(change);
+    }
+    Ok(Written { changes, journals, amounts })
+}
+
+/// Writes the new generations of all disks, durable and verified, beside the old ones.
+fn write_shadows<R: Root, C: Storage, O: Storage>(
+    commit: &CommitFile<R, C>,
+    history: &History,
+    disks: &[&OpenDisk<O>],
+    bases: &[Base<R::File>],
+    starts: &[Start],
+    meter: &mut Meter<'_>,
+) -> Result<Vec<(Change, Amounts)>> {
     let mut shadows = Vec::with_capacity(disks.len());
-    for (disk, base) in disks.iter().zip(bases) {
-        shadows.push(shadow::write(base, &disk.overlay, &history.kept(&disk.base)?, disk.next, &mut meter)?);
+    for ((disk, base), start) in disks.iter().zip(bases).zip(starts) {
+        let kept = history.kept(&disk.base)?;
+        shadows.push(shadow::write(base, &disk.overlay, &kept, disk.next, start, commit.verify, meter)?);
     }
     for base in bases {
-        base.storage().flush()?;
-        base.storage().forget_cache();
+        base.image.storage().flush()?;
+        base.image.storage().forget_cache();
     }
     let mut changes = Vec::with_capacity(disks.len());
     for ((disk, base), shadow) in disks.iter().zip(bases).zip(&shadows) {
         meter.check()?;
-        changes.push((verified_change(disk, base, shadow)?, shadow.amounts));
+        changes.push((verified_change(disk, &base.image, shadow, meter)?, shadow.amounts));
     }
     Ok(changes)
+}
+
+/// Gives the room back that a cancelled or interrupted merge took on the drive for its next attempt, when there will
+/// be none.
+///
+/// # Errors
+/// The record can't be read or written; a base is damaged.
+pub fn give_up<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<()> {
+    let mut history = commit.load()?;
+    history.ensure_settled(commit.slots.name())?;
+    if history.work.is_empty() {
+        return Ok(());
+    }
+    work::give_up(commit, &mut history)?;
+    commit.save(&mut history)
 }
 
 fn ensure_distinct<O>(disks: &[OpenDisk<O>]) -> Result<()> {
@@ -284,28 +396,38 @@ fn ensure_distinct<O>(disks: &[OpenDisk<O>]) -> Result<()> {
     Ok(())
 }
 
-fn open_base<R: Root, C: Storage, O>(
-    commit: &CommitFile<R, C>,
-    disk: &OpenDisk<O>,
-) -> Result<Image<R::File>> {
-    let base = Image::open(commit.root.open(&disk.base, Access::Write)?, Role::Base)?;
-    let image = base.storage().name().to_owned();
-    match base.state() {
+fn open_base<R: Root, C: Storage, O>(commit: &CommitFile<R, C>, disk: &OpenDisk<O>) -> Result<Base<R::File>> {
+    let base = Base::open(&commit.root, &disk.base, Access::Write)?;
+    let image = base.image.storage().name().to_owned();
+    match base.image.state() {
         BaseState::At { generation } if generation == disk.expected => Ok(base),
         BaseState::Foreign { last } => Err(Error::ForeignWriter { last, image }),
         state => Err(Error::WrongGeneration { expected: disk.expected, found: state.to_string(), image }),
     }
 }
 
-/// Reads the new tables back from the storage and makes the record's entry.
-fn verified_change<S: Storage, O>(disk: &OpenDisk<O>, base: &Image<S>, shadow: &Shadow) -> Result<Change> {
+/// Reads the new tables (and data) back from the storage and makes the record's entry.
+fn verified_change<S: Storage, O>(
+    disk: &OpenDisk<O>,
+    base: &Image<S>,
+    shadow: &Shadow,
+    meter: &Meter<'_>,
+) -> Result<Change> {
     let tables = shadow.digest.finish();
+    let not_kept = || Error::NotKept { image: base.storage().name().to_owned() };
     if !tables.holds(base.storage(), &shadow.header, base.header())? {
-        return Err(Error::NotKept { image: base.storage().name().to_owned() });
+        return Err(not_kept());
+    }
+    if let Some(data) = &shadow.data {
+        let (old, new) = (base.header(), &shadow.header);
+        if !verify::data_holds(base.storage(), old, new, &data.finish(), || meter.check())? {
+            return Err(not_kept());
+        }
     }
     Ok(Change {
         name: disk.name.clone(),
         base: disk.base.clone(),
+        changed: shadow.amounts.changed,
         from: Point {
             generation: Some(disk.expected),
             header: HeaderBlock(*base.block()),

@@ -1,13 +1,14 @@
 //! Gives bases their first generation, or a new one after another program wrote to them.
 
+use super::base::Base;
 use super::digest::Digest;
 use super::history::{Change, Kind, Point};
-use super::{CommitFile, flip};
+use super::{CommitFile, flip, work};
 use crate::error::{Error, Refusal, Result};
 use crate::generation::{BaseState, GenerationId};
 use crate::qcow2::check::check_image;
 use crate::qcow2::header::{AUTOCLEAR_FENCE, HeaderBlock};
-use crate::qcow2::image::{Image, Role};
+use crate::qcow2::image::Image;
 use crate::root::{BasePath, Root};
 use crate::storage::{Access, Storage};
 
@@ -22,6 +23,7 @@ use crate::storage::{Access, Storage};
 pub fn stamp<R: Root, C: Storage>(commit: &CommitFile<R, C>, bases: &[&str]) -> Result<Vec<GenerationId>> {
     let mut history = commit.load()?;
     history.ensure_settled(commit.slots.name())?;
+    work::give_up(commit, &mut history)?;
     let mut generations = Vec::with_capacity(bases.len());
     let (mut changes, mut images) = (Vec::new(), Vec::new());
     for path in bases {
@@ -29,7 +31,7 @@ pub fn stamp<R: Root, C: Storage>(commit: &CommitFile<R, C>, bases: &[&str]) -> 
         if changes.iter().any(|change: &Change| change.base == base) {
             return Err(Error::Input(format!("the base is named twice: {base}")));
         }
-        let image = Image::open(commit.root.open(&base, Access::Write)?, Role::Base)?;
+        let Base { image, .. } = Base::open(&commit.root, &base, Access::Write)?;
         if let BaseState::At { generation } = image.state() {
             generations.push(generation);
             continue;
@@ -48,12 +50,13 @@ pub fn stamp<R: Root, C: Storage>(commit: &CommitFile<R, C>, bases: &[&str]) -> 
         let from = extensions.generation.replace(generation);
         // Another program may have changed any cluster, and used the manifest's own.
         extensions.hashes = None;
-        let block = header.encode(&extensions).map_err(refuse)?;
+        let block = header.encode(&extensions, image.backing()).map_err(refuse)?;
         // The tables stay, so there are none that only one side has.
         let tables = Digest::new().finish();
         changes.push(Change {
             name: base.as_str().to_owned(),
             base,
+            changed: 0,
             from: Point { generation: from, header: HeaderBlock(*image.block()), tables },
             to: Point { generation: Some(generation), header: HeaderBlock(block), tables },
         });
@@ -62,7 +65,7 @@ pub fn stamp<R: Root, C: Storage>(commit: &CommitFile<R, C>, bases: &[&str]) -> 
     }
     if !changes.is_empty() {
         let files: Vec<&R::File> = images.iter().map(Image::storage).collect();
-        flip::perform(commit, &mut history, Kind::Stamp, changes, &files)?;
+        flip::perform(commit, &mut history, Kind::Stamp, changes, &files, Vec::new(), &[])?;
     }
     Ok(generations)
 }

@@ -87,7 +87,7 @@ pub fn create_on<S: Storage>(storage: &S, options: &CreateOptions<'_>) -> Result
         while let Some((cluster, data)) =
             clusters.next_if(|(cluster, _)| cluster / header.l2_entries() == index)
         {
-            Entry::put(&mut table, cluster % header.l2_entries(), &header, Some(next));
+            Entry::put_data(&mut table, cluster % header.l2_entries(), &header, next);
             storage.write_at(next, &data)?;
             next += size;
         }

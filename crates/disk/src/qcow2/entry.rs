@@ -102,12 +102,34 @@ impl Entry {
         })
     }
 
-    /// Writes an entry for plain data at `host`, referenced once, or an empty one.
-    pub fn put(table: &mut [u8], index: u64, header: &Header, host: Option<u64>) {
+    /// Writes an entry for plain data at `host`, referenced once.
+    pub fn put_data(table: &mut [u8], index: u64, header: &Header, host: u64) {
+        Entry::put(table, index, header, host | COPIED, u64::from(u32::MAX));
+    }
+
+    /// Writes an empty entry: what the backing file has, or zeroes without one.
+    pub fn put_absent(table: &mut [u8], index: u64, header: &Header) {
+        Entry::put(table, index, header, 0, 0);
+    }
+
+    /// Writes an entry that reads as zeroes whatever the backing file has, without a cluster. Version 3 only.
+    pub fn put_zero(table: &mut [u8], index: u64, header: &Header) {
+        let word = if header.extended_l2() { 0 } else { 1 };
+        Entry::put(table, index, header, word, u64::from(u32::MAX) << 32);
+    }
+
+    /// Moves the cluster that an entry has to itself to `host`, and leaves everything else of the entry as it is.
+    pub fn put_host(table: &mut [u8], index: u64, header: &Header, host: u64) {
         let at = index as usize * header.l2_entry_size();
-        be::put_u64(table, at, host.map_or(0, |host| host | COPIED));
+        let word = be::u64(table, at);
+        be::put_u64(table, at, (word & !OFFSET) | host | COPIED);
+    }
+
+    fn put(table: &mut [u8], index: u64, header: &Header, word: u64, bitmap: u64) {
+        let at = index as usize * header.l2_entry_size();
+        be::put_u64(table, at, word);
         if header.extended_l2() {
-            be::put_u64(table, at + 8, if host.is_some() { u64::from(u32::MAX) } else { 0 });
+            be::put_u64(table, at + 8, bitmap);
         }
     }
 

@@ -245,16 +245,22 @@ impl Header {
         self.length = V3_LENGTH as u32;
     }
 
-    /// The header block of a version 3 image without backing file, with these extensions.
+    /// The header block of a version 3 image with these extensions, and with the name of its backing file behind them.
     ///
     /// # Errors
-    /// [`Refusal::HeaderTooLong`] if the extensions do not fit.
-    pub fn encode(&self, extensions: &Extensions) -> Result<[u8; BLOCK], Refusal> {
+    /// [`Refusal::HeaderTooLong`] if they do not fit.
+    pub fn encode(&self, extensions: &Extensions, backing: Option<&str>) -> Result<[u8; BLOCK], Refusal> {
         let mut block = [0; BLOCK];
-        self.put_fields(&mut block);
         let bytes = extensions.encode();
         let end = V3_LENGTH + bytes.len();
-        block.get_mut(V3_LENGTH..end).ok_or(Refusal::HeaderTooLong(end))?.copy_from_slice(&bytes);
+        let mut header = self.clone();
+        let name = backing.unwrap_or_default().as_bytes();
+        header.backing = backing.map(|name| (end as u64, name.len() as u32));
+        header.put_fields(&mut block);
+        let whole = end + name.len();
+        let place = block.get_mut(V3_LENGTH..whole).ok_or(Refusal::HeaderTooLong(whole))?;
+        place[..bytes.len()].copy_from_slice(&bytes);
+        place[bytes.len()..].copy_from_slice(name);
         Ok(block)
     }
 

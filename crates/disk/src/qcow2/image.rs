@@ -11,7 +11,7 @@ use crate::storage::{Storage, is_zero, read_padded};
 /// What an image is used for; decides what is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// It stands alone and is merged into.
+    /// It is merged into.
     Base,
     /// It is read only; its backing file is never opened by us.
     Overlay,
@@ -66,9 +66,6 @@ impl<S: Storage> Image<S> {
         let extensions = Extensions::parse(&bytes).map_err(problem)?;
         let refuse = |why| Err(Error::Refused { why, image: storage.name().to_owned() });
         if role == Role::Base {
-            if header.backing.is_some() {
-                return refuse(Refusal::Backed);
-            }
             if header.dirty() {
                 return refuse(Refusal::Dirty);
             }
@@ -95,6 +92,12 @@ impl<S: Storage> Image<S> {
         let mut l1 = vec![0; header.l1_entries as usize * 8];
         storage.read_at(header.l1_offset, &mut l1)?;
         let l1 = be::words(&l1);
+        let tables = l1.iter().filter(|&&word| word & entry::OFFSET != 0).count() as u64;
+        if tables > file_len.div_ceil(header.cluster_size()) {
+            // Without this a small file could name one table millions of times, and a walk last for years.
+            let what = format!("{tables} L2 tables do not fit the file");
+            return Err(Error::Damaged { what, image: storage.name().to_owned() });
+        }
         Ok(Image { storage, header, extensions, block, backing, l1, file_len })
     }
 

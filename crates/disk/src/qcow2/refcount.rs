@@ -1,5 +1,7 @@
 //! Refcount tables and blocks of any width.
 
+use std::cell::RefCell;
+
 use super::be;
 use super::entry;
 use super::header::Header;
@@ -47,45 +49,67 @@ pub fn set(block: &mut [u8], index: u64, order: u32, value: u64) -> bool {
     true
 }
 
-/// The refcounts of one generation.
+/// Entries of a refcount table that are held at once: a table may have 8 MiB, and there is one for each kept generation.
+const PIECE: u64 = 4096;
+
+/// The refcounts of one generation. At no time is more than a piece of the table held.
 #[derive(Debug)]
 pub struct Refcounts<'a, S> {
     storage: &'a S,
     header: Header,
-    table: Vec<u64>,
+    /// The piece that was used last: the index of its first entry, and its entries.
+    piece: RefCell<(u64, Vec<u64>)>,
 }
 
 impl<'a, S: Storage> Refcounts<'a, S> {
-    /// Reads the refcount table that `header` names.
+    /// The refcounts that `header` names.
     ///
     /// # Errors
     /// The device fails, or the table leads out of the file.
     pub fn open(storage: &'a S, header: &Header) -> Result<Self> {
-        let mut table = vec![0; header.refcount_table_entries() as usize * 8];
-        storage.read_at(header.refcount_table_offset, &mut table)?;
-        Ok(Refcounts { storage, header: header.clone(), table: be::words(&table) })
+        let bytes = header.refcount_table_entries() * 8;
+        if header
+            .refcount_table_offset
+            .checked_add(bytes)
+            .is_none_or(|end| storage.len().is_ok_and(|len| end > len))
+        {
+            return Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof).into());
+        }
+        Ok(Refcounts { storage, header: header.clone(), piece: RefCell::default() })
     }
 
     /// Blocks that the table has room for.
     pub fn blocks(&self) -> u64 {
-        self.table.len() as u64
+        self.header.refcount_table_entries()
     }
 
-    /// The raw table.
-    pub fn table(&self) -> &[u64] {
-        &self.table
+    /// The raw entry of the table; zero behind its end.
+    ///
+    /// # Errors
+    /// The device fails.
+    pub fn word(&self, index: u64) -> Result<u64> {
+        if index >= self.blocks() {
+            return Ok(0);
+        }
+        let mut piece = self.piece.borrow_mut();
+        let (first, words) = &mut *piece;
+        if words.is_empty() || index / PIECE != *first / PIECE {
+            *first = index - index % PIECE;
+            let mut bytes = vec![0; (self.blocks() - *first).min(PIECE) as usize * 8];
+            words.clear();
+            self.storage.read_at(self.header.refcount_table_offset + *first * 8, &mut bytes)?;
+            *words = be::words(&bytes);
+        }
+        Ok(words[(index - *first) as usize])
     }
 
     /// Where the block is; none if all its refcounts are zero.
     ///
     /// # Errors
-    /// The table's entry is invalid.
+    /// The table's entry is invalid, or the device fails.
     pub fn block_offset(&self, index: u64) -> Result<Option<u64>> {
-        match self.table.get(index as usize) {
-            None => Ok(None),
-            Some(&word) => entry::table_offset(word, &self.header, 0)
-                .map_err(|what| Error::Damaged { what, image: self.storage.name().to_owned() }),
-        }
+        entry::table_offset(self.word(index)?, &self.header, 0)
+            .map_err(|what| Error::Damaged { what, image: self.storage.name().to_owned() })
     }
 
     /// Reads a block; zeroes if there is none.

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use super::Storage;
 use super::lock::{self, Obstacle};
@@ -160,6 +161,36 @@ impl Storage for FileStorage {
         }
         #[cfg(not(unix))]
         None
+    }
+
+    fn modified(&self) -> io::Result<Option<i64>> {
+        let time = self.named(self.file.metadata().and_then(|metadata| metadata.modified()))?;
+        let seconds = match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_secs()).ok(),
+            Err(before) => i64::try_from(before.duration().as_secs()).ok().map(|seconds| -seconds),
+        };
+        Ok(seconds)
+    }
+
+    fn set_modified(&self, seconds: i64) -> io::Result<()> {
+        let distance = Duration::from_secs(seconds.unsigned_abs());
+        let time = if seconds < 0 {
+            SystemTime::UNIX_EPOCH.checked_sub(distance)
+        } else {
+            SystemTime::UNIX_EPOCH.checked_add(distance)
+        };
+        let time = time.ok_or(io::ErrorKind::InvalidInput)?;
+        self.named(self.file.set_modified(time))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn start_writing_out(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.named(super::writeout::start(&self.file, offset, len))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn wait_written_out(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.named(super::writeout::wait(&self.file, offset, len))
     }
 }
 

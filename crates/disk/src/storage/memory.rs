@@ -27,6 +27,11 @@ pub enum Event {
         /// New length in bytes.
         len: u64,
     },
+    /// The file was removed.
+    Remove {
+        /// The file.
+        file: String,
+    },
     /// The file was made durable.
     Flush {
         /// The file.
@@ -43,6 +48,16 @@ struct State {
     room: Option<u64>,
     /// How many more writes and flushes succeed; none means all.
     budget: Option<u64>,
+    /// When each file was changed last, and the clock: every change takes a minute.
+    modified: BTreeMap<String, i64>,
+    now: i64,
+}
+
+impl State {
+    fn touch(&mut self, name: &str) {
+        self.now += 60;
+        self.modified.insert(name.to_owned(), self.now);
+    }
 }
 
 /// A device of files in memory.
@@ -102,6 +117,27 @@ impl Root for MemoryDevice {
         }
         Ok(self.file(path.as_str()))
     }
+
+    fn create(&self, path: &BasePath) -> Result<MemoryStorage> {
+        if self.state().files.contains_key(path.as_str()) {
+            return Err(io::Error::new(io::ErrorKind::AlreadyExists, format!("it exists: {path}")).into());
+        }
+        let file = self.file(path.as_str());
+        let mut state = self.state();
+        if state.recording {
+            state.log.push(Event::SetLen { file: path.as_str().to_owned(), len: 0 });
+        }
+        drop(state);
+        Ok(file)
+    }
+
+    fn remove(&self, path: &BasePath) -> Result<()> {
+        let mut state = self.state();
+        if state.files.remove(path.as_str()).is_some() && state.recording {
+            state.log.push(Event::Remove { file: path.as_str().to_owned() });
+        }
+        Ok(())
+    }
 }
 
 /// One file of a [`MemoryDevice`].
@@ -124,8 +160,12 @@ impl MemoryStorage {
         if let Some(file) = state.files.get_mut(&self.name) {
             change(file);
         }
+        let event = event(self.name.clone());
+        if !matches!(event, Event::Flush { .. }) {
+            state.touch(&self.name);
+        }
         if state.recording {
-            state.log.push(event(self.name.clone()));
+            state.log.push(event);
         }
         Ok(())
     }
@@ -183,6 +223,7 @@ impl Storage for MemoryStorage {
         if let Some(file) = state.files.get_mut(&self.name) {
             file.resize(len as usize, 0);
         }
+        state.touch(&self.name);
         if state.recording {
             state.log.push(Event::SetLen { file: self.name.clone(), len });
         }
@@ -193,5 +234,14 @@ impl Storage for MemoryStorage {
 
     fn room(&self) -> Option<u64> {
         self.device.state().room
+    }
+
+    fn modified(&self) -> io::Result<Option<i64>> {
+        Ok(self.device.state().modified.get(&self.name).copied())
+    }
+
+    fn set_modified(&self, seconds: i64) -> io::Result<()> {
+        self.device.state().modified.insert(self.name.clone(), seconds);
+        Ok(())
     }
 }

@@ -5,6 +5,8 @@ use std::io;
 mod file;
 mod lock;
 pub mod memory;
+#[cfg(target_os = "linux")]
+mod writeout;
 
 pub use file::{Access, FileStorage};
 
@@ -48,6 +50,38 @@ pub trait Storage: Send + Sync {
         None
     }
 
+    /// When the content was changed last, in seconds since 1970, if that is known. What [`Storage::set_modified`] set
+    /// stays until the content changes.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn modified(&self) -> io::Result<Option<i64>>;
+
+    /// Sets when the content was changed last. To be made durable by [`Storage::flush`].
+    ///
+    /// # Errors
+    /// The device fails.
+    fn set_modified(&self, seconds: i64) -> io::Result<()>;
+
+    /// Asks the system to write `offset..offset + len` to the device now, without waiting. Advice only.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn start_writing_out(&self, offset: u64, len: u64) -> io::Result<()> {
+        let _ = (offset, len);
+        Ok(())
+    }
+
+    /// Waits until what was written to `offset..offset + len` has been handed to the device, where the system can tell.
+    /// That is not durable yet.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn wait_written_out(&self, offset: u64, len: u64) -> io::Result<()> {
+        let _ = (offset, len);
+        Ok(())
+    }
+
     /// Whether it holds no byte.
     ///
     /// # Errors
@@ -81,6 +115,18 @@ impl<S: Storage + ?Sized> Storage for &S {
     }
     fn room(&self) -> Option<u64> {
         (**self).room()
+    }
+    fn modified(&self) -> io::Result<Option<i64>> {
+        (**self).modified()
+    }
+    fn set_modified(&self, seconds: i64) -> io::Result<()> {
+        (**self).set_modified(seconds)
+    }
+    fn start_writing_out(&self, offset: u64, len: u64) -> io::Result<()> {
+        (**self).start_writing_out(offset, len)
+    }
+    fn wait_written_out(&self, offset: u64, len: u64) -> io::Result<()> {
+        (**self).wait_written_out(offset, len)
     }
 }
 

@@ -1,8 +1,12 @@
 //! Real QEMU programs as oracles, and a drive folder to merge in.
 #![allow(missing_docs, clippy::unwrap_used, dead_code, reason = "each test file uses a part of this")]
 
+pub mod crash;
+pub mod cuts;
+pub mod scene;
+
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use pocketvm_disk::{CommitFile, GenerationId, MergeDisk, Merged, merge, stamp};
 
@@ -129,9 +133,14 @@ impl Random {
 
     /// A random list of `qemu-io` writes, zeroes and discards in the first `size` bytes.
     pub fn commands(&mut self, count: u64, size: u64) -> Vec<String> {
+        self.commands_of(&[512, 4096, 16384, 65536], count, size)
+    }
+
+    /// As [`Random::commands`], of one to twelve units each.
+    pub fn commands_of(&mut self, units: &[u64], count: u64, size: u64) -> Vec<String> {
         (0..count)
             .map(|_| {
-                let unit = [512, 4096, 16384, 65536][self.below(4) as usize];
+                let unit = units[self.below(units.len() as u64) as usize];
                 let length = unit * (1 + self.below(12));
                 let start = self.below((size - length) / unit) * unit;
                 let pattern = 1 + self.below(255);
@@ -144,5 +153,50 @@ impl Random {
                 }
             })
             .collect()
+    }
+}
+
+/// A `qemu-io` that has an image open until it is dropped.
+pub struct Holder {
+    child: std::process::Child,
+    output: std::io::BufReader<std::process::ChildStdout>,
+}
+
+impl Holder {
+    pub fn open(image: &Path, read_only: bool) -> Self {
+        let mut command = Command::new("qemu-io");
+        if read_only {
+            command.arg("-r");
+        }
+        let mut child =
+            command.arg(image).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("needs qemu-io");
+        let output = std::io::BufReader::new(child.stdout.take().unwrap());
+        let mut holder = Holder { child, output };
+        // It has the image open once it answers.
+        holder.run("length");
+        holder
+    }
+
+    /// Runs a command and returns what is said until the next one is answered.
+    pub fn run(&mut self, command: &str) -> String {
+        use std::io::{BufRead, Write};
+        let input = self.child.stdin.as_mut().unwrap();
+        input.write_all(format!("{command}\nlength\n").as_bytes()).unwrap();
+        let mut said = String::new();
+        loop {
+            let mut line = String::new();
+            assert!(self.output.read_line(&mut line).unwrap() > 0, "qemu-io ended: {said}");
+            if line.trim_end().ends_with("iB") {
+                return said;
+            }
+            said.push_str(&line);
+        }
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
