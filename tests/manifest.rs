@@ -7,7 +7,7 @@ use std::path::{Component, Path};
 use insta::assert_snapshot;
 use pocketvm::Kind;
 use pocketvm::drive::Manifest;
-use pocketvm::drive::manifest::{Controller, Firmware, Plain, Size};
+use pocketvm::drive::manifest::{Controller, Firmware, Plain, Size, Verify};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -97,6 +97,7 @@ disks:\r
   - {name: system, file: disks/mit Leerzeichen/ディスク.qcow2, keep: yes, controller: virtio}\r
 paging: {size: 2 GiB}\r
 scratch: {room: 20 GiB, plain: accepted}\r
+saves: {keep: 64, verify: data}\r
 hypervisors: {qemu: {template: t/q.yaml, variables: {display: 'gtk,gl=on', cpu: 4}}}\r
 ",
     )
@@ -110,6 +111,7 @@ hypervisors: {qemu: {template: t/q.yaml, variables: {display: 'gtk,gl=on', cpu: 
     assert_eq!(system.file.as_str(), "disks/mit Leerzeichen/ディスク.qcow2");
     assert_eq!((system.keep, system.controller), (true, Controller::Virtio));
     assert_eq!(manifest.scratch.plain, Plain::Accepted);
+    assert_eq!((manifest.saves.keep, manifest.saves.verify), (64, Verify::Data));
     let variables = manifest.hypervisors.qemu.variables.as_map();
     assert_eq!(variables["display"], "gtk,gl=on");
     assert_eq!(variables["cpu"], "4");
@@ -205,6 +207,10 @@ fn every_mistake_gets_one_sentence_with_line_and_column() {
         ("half a CPU", and("cpus: {min: 0.5}")),
         ("a paging disk too large", and("paging: {size: 1 TiB}")),
         ("a paging disk without a size", and("paging: {}")),
+        ("no save to keep", and("saves: {keep: 0}")),
+        ("too many saves to keep", and("saves: {keep: 65}")),
+        ("fewer saves than none", and("saves: {keep: -1}")),
+        ("an unknown way to verify", and("saves: {verify: everything}")),
         // Disks.
         ("a disk name with capitals", with("name: user", "name: User")),
         ("a disk called paging", with("name: user", "name: paging")),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
+use super::disk::args::DiskCommand;
 use crate::drive::manifest::Size;
 
 /// Shown under `--help` and in the man page.
@@ -13,7 +14,7 @@ Exit codes:
    1  unexpected failure
    2  wrong usage
    3  no drive found, or its manifest is wrong
-   4  the drive is in use by another launcher
+   4  the drive, or a disk image, is in use by another program
    5  the plan refuses: memory, room or consent is missing
    6  an earlier session was left behind and needs a decision
    7  no usable hypervisor, or it failed
@@ -93,6 +94,12 @@ pub enum Command {
     /// Check the drive's health: manifest, state and disks
     #[command(after_help = "Example:\n  pocketvm check /media/me/STICK")]
     Check(DriveArgs),
+    /// Work on disk images, without a drive or a machine: merge, undo, check, map, …
+    #[command(
+        subcommand,
+        after_help = "Examples:\n  pocketvm disk merge system.qcow2 changes.qcow2\n  pocketvm disk undo system.qcow2\n  pocketvm disk map --json changes.qcow2"
+    )]
+    Disk(DiskCommand),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  pocketvm completions bash > ~/.local/share/bash-completion/completions/pocketvm"

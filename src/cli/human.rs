@@ -137,7 +137,11 @@ impl View for Human {
             Event::Notice { code, text } => {
                 let calm = matches!(
                     code,
-                    Notice::DriveBack | Notice::HostRoom | Notice::ShuttingDown | Notice::Accelerator
+                    Notice::DriveBack
+                        | Notice::HostRoom
+                        | Notice::ShuttingDown
+                        | Notice::Accelerator
+                        | Notice::Stamped
                 );
                 if !(self.quiet && calm) {
                     self.say(&format!("{} {text}", self.mark("!", "33")));

@@ -21,11 +21,18 @@ struct Line<'a, T> {
 ///
 /// A reader that went away must not end a session, so a failure to write is not an error.
 pub fn line<T: Serialize>(content: &T) {
+    let mut out = std::io::stdout().lock();
+    let _ = write(&mut out, content).and_then(|()| out.flush());
+}
+
+/// Writes `content` as one line to `out`, with the version and the time.
+///
+/// # Errors
+/// The reader went away.
+pub fn write<T: Serialize>(out: &mut impl Write, content: &T) -> std::io::Result<()> {
     let line = Line { v: STREAM_VERSION, time: jiff::Timestamp::now(), content };
-    if let Ok(text) = serde_json::to_string(&line) {
-        let mut out = std::io::stdout().lock();
-        let _ = writeln!(out, "{text}").and_then(|()| out.flush());
-    }
+    let text = serde_json::to_string(&line)?;
+    writeln!(out, "{text}")
 }
 
 impl View for Json {

@@ -17,6 +17,7 @@ use crate::session::{self, Options, Wish};
 use crate::{Error, Kind, Result};
 
 pub mod args;
+mod disk;
 mod human;
 mod json;
 mod report;
@@ -116,6 +117,9 @@ fn act(cli: &Cli, view: &Arc<dyn View>, controls: &Arc<Controls>) -> Result<u8> 
             report::answer(json, "health", &health, report::health);
             Ok(if health.is_good() { 0 } else { Kind::Disk.exit_code() })
         }
+        Command::Disk(command) => {
+            disk::act(command, &disk::Desk { view: &**view, controls, output: cli.output })
+        }
         Command::Completions { shell } => {
             clap_complete::generate(*shell, &mut Cli::command(), "pocketvm", &mut std::io::stdout());
             Ok(0)
@@ -158,6 +162,7 @@ fn in_session(
         Outcome::SetAside => "The changes are kept as files. You can unplug the drive now",
         Outcome::Undone => "The disks are as before the last save. You can unplug the drive now",
         Outcome::Redone => "The disks are as after that save again. You can unplug the drive now",
+        Outcome::Merged => "The changes are merged. You can unplug the drive now",
     };
     view.show(&Event::Done { outcome, text: text.into() });
     Ok(0)
@@ -182,6 +187,7 @@ fn pass_signals_on(controls: &Arc<Controls>) -> Result<()> {
                 Signal::Interrupt => Control::Interrupt,
                 Signal::Terminate | Signal::HangUp => Control::Terminate,
             });
+            tracing::info!(?signal, "asked to stop");
         }
     });
     Ok(())

@@ -11,15 +11,18 @@ use crate::session::plan::Plan;
 use crate::session::{Health, Status};
 
 /// Collects lines and writes them at once; a reader that went away (`| head`) is no failure.
-struct Page(String);
+#[derive(Default)]
+pub struct Page(String);
 
 impl Page {
-    fn line(&mut self, text: impl AsRef<str>) {
+    /// Adds a line.
+    pub fn line(&mut self, text: impl AsRef<str>) {
         self.0.push_str(text.as_ref());
         self.0.push('\n');
     }
 
-    fn print(self) {
+    /// Writes everything.
+    pub fn print(self) {
         let _ = std::io::stdout().lock().write_all(self.0.as_bytes());
     }
 }
@@ -41,7 +44,7 @@ pub fn answer<T: Serialize>(json: bool, event: &'static str, content: &T, text: 
 
 /// What a run would do.
 pub fn plan(plan: &Plan) {
-    let mut page = Page(String::new());
+    let mut page = Page::default();
     page.line(format!("Machine     {}", plan.machine));
     page.line(format!("Drive       {}", plan.drive.display()));
     match &plan.hypervisor {
@@ -92,7 +95,7 @@ pub fn plan(plan: &Plan) {
 
 /// How a drive stands.
 pub fn status(status: &Status) {
-    let mut page = Page(String::new());
+    let mut page = Page::default();
     page.line(format!("Machine   {}", status.machine));
     page.line(format!("Drive     {}", status.drive.display()));
     page.line(format!("State     {}", status.text));
@@ -112,7 +115,7 @@ pub fn status(status: &Status) {
 
 /// What this PC has.
 pub fn candidates(candidates: &[Candidate]) {
-    let mut page = Page(String::new());
+    let mut page = Page::default();
     if candidates.is_empty() {
         page.line("No hypervisor was found. PocketVM knows QEMU; install it, or carry it on the drive.");
     }
@@ -146,7 +149,7 @@ pub fn candidates(candidates: &[Candidate]) {
 
 /// A configuration: the program, then one argument a line.
 pub fn rendered(rendered: &Rendered) {
-    let mut page = Page(String::new());
+    let mut page = Page::default();
     page.line(rendered.program.display().to_string());
     for argument in &rendered.args {
         page.line(format!("  {argument}"));
@@ -156,7 +159,7 @@ pub fn rendered(rendered: &Rendered) {
 
 /// The saves that can be undone or redone.
 pub fn history(history: &super::Saves) {
-    let mut page = Page(String::new());
+    let mut page = Page::default();
     if history.saves.is_empty() {
         page.line("No save can be undone.");
     }
@@ -170,7 +173,7 @@ pub fn history(history: &super::Saves) {
 
 /// The health of a drive.
 pub fn health(health: &Health) {
-    let mut page = Page(String::new());
+    let mut page = Page::default();
     page.line(format!("Drive  {}", health.drive.display()));
     for disk in &health.disks {
         let generation = disk.generation.as_deref().unwrap_or("none yet");

@@ -32,6 +32,9 @@ pub const MAX_BYTES: usize = 64 * 1024;
 /// Most disks that a machine has.
 pub const MAX_DISKS: usize = 8;
 
+/// Most saves that stay undoable.
+pub const MAX_KEPT_SAVES: u32 = 64;
+
 /// A portable machine as its owner describes it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -57,6 +60,9 @@ pub struct Manifest {
     /// What a session keeps on the PC while it runs.
     #[serde(default)]
     pub scratch: Scratch,
+    /// How saves are kept and proved.
+    #[serde(default)]
+    pub saves: Saves,
     /// Which hypervisors may run the machine, and how.
     #[serde(default)]
     pub hypervisors: Hypervisors,
@@ -206,6 +212,34 @@ pub enum Plain {
     /// The launcher asks before the launch.
     #[default]
     Ask,
+}
+
+/// How saves are kept and proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Saves {
+    /// How many saves stay undoable. Each takes the room of what was changed after it.
+    #[schemars(range(min = 1, max = MAX_KEPT_SAVES))]
+    pub keep: u32,
+    /// What is read back from the drive before a save counts.
+    pub verify: Verify,
+}
+
+impl Default for Saves {
+    fn default() -> Self {
+        Saves { keep: 1, verify: Verify::Tables }
+    }
+}
+
+/// What is read back from the drive before a save counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Verify {
+    /// The disks' tables.
+    #[default]
+    Tables,
+    /// The tables and all data that was written.
+    Data,
 }
 
 /// Which hypervisors may run the machine.

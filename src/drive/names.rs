@@ -34,6 +34,9 @@ pub const SESSION: &str = "session";
 /// In [`STATE`]: the merge that is under way, written and read by the engine (two-slot record).
 pub const COMMIT: &str = "commit";
 
+/// Beside a base that lies on no drive: the same for `pocketvm disk`, unless another file is named.
+pub const COMMIT_BESIDE: &str = "pocketvm.commit";
+
 /// In [`STATE`]: accelerator verdicts per PC (two-slot record).
 pub const VERDICTS: &str = "verdicts";
 

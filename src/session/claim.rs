@@ -39,8 +39,10 @@ impl Claim {
             ));
         }
         let path = drive.root().join(names::STATE).join(names::COMMIT);
-        let commit =
-            CommitFile::open(&path, drive.root()).map_err(disk_error)?.noting(&host::facts::host_name());
+        let commit = CommitFile::open(&path, drive.root())
+            .map_err(disk_error)?
+            .noting(&host::facts::host_name())
+            .keeping(drive.manifest().saves.keep as usize);
         let told = match pocketvm_disk::recover(&commit).map_err(disk_error)?.outcome {
             pocketvm_disk::Outcome::Clean => None,
             pocketvm_disk::Outcome::Finished => {

@@ -155,6 +155,8 @@ fn merge_disks_as_one(
                 name: disk.name.clone(),
                 changed: disk.amounts.changed,
                 written: disk.amounts.written,
+                freed: disk.amounts.freed,
+                skipped: disk.amounts.skipped,
                 from: disk.from.to_string(),
                 to: disk.to.to_string(),
             })

@@ -201,6 +201,8 @@ pub enum Notice {
     PlainScratch,
     /// A session elsewhere is given up.
     Abandoned,
+    /// A base had no generation, or another program wrote to it: it is checked in full and gets a new one.
+    Stamped,
 }
 
 /// How a command ended well.
@@ -219,6 +221,8 @@ pub enum Outcome {
     Undone,
     /// The disks are as after the save that was undone.
     Redone,
+    /// Overlays became part of their bases; the overlays are still there.
+    Merged,
 }
 
 /// What a merge did to one disk.
@@ -230,6 +234,10 @@ pub struct MergedDisk {
     pub changed: u64,
     /// Bytes written to the drive, structures included.
     pub written: u64,
+    /// Bytes of the disk that the base does not store any more.
+    pub freed: u64,
+    /// Bytes that were not written because the base held the same already.
+    pub skipped: u64,
     /// The generation before.
     pub from: String,
     /// The generation now.

@@ -1,13 +1,13 @@
 //! What an earlier session left behind, here or on another PC, and what may be done about it.
 
-use pocketvm_disk::GenerationId;
+use pocketvm_disk::{CommitFile, GenerationId};
 use uuid::Uuid;
 
 use super::claim::disk_error;
 use super::event::{Answer, Question};
 use super::folder::Folder;
 use crate::drive::manifest::RelativePath;
-use crate::drive::{Drive, Phase, SessionRecord};
+use crate::drive::{Drive, Phase, SessionRecord, names};
 use crate::host::{facts, scratch};
 use crate::hypervisor::{self, Ending};
 use crate::{Error, Kind, Result};
@@ -164,6 +164,26 @@ pub fn is_at_stake(drive: &Drive, record: &SessionRecord) -> bool {
 }
 
 fn standing(drive: &Drive, record: &SessionRecord) -> Standing {
+    match standing_to_bases(drive, record) {
+        Standing::Mergeable | Standing::Moved { .. } if is_in_history(drive, record) => Standing::Landed,
+        standing => standing,
+    }
+}
+
+/// Whether the changes were saved once, whatever became of the disks since: they were undone, so that the base is again
+/// what the session began with, or a later session was saved on top.
+fn is_in_history(drive: &Drive, record: &SessionRecord) -> bool {
+    let steps = drive.state_path(names::COMMIT).ok().and_then(|path| CommitFile::peek_history(&path).ok());
+    let mut kept = record.disks.iter().filter(|disk| disk.keep).peekable();
+    kept.peek().is_some()
+        && steps.unwrap_or_default().iter().any(|step| {
+            let made: Vec<String> =
+                step.disks.iter().filter_map(|disk| disk.to).map(|id| id.to_string()).collect();
+            kept.clone().all(|disk| made.contains(&disk.next))
+        })
+}
+
+fn standing_to_bases(drive: &Drive, record: &SessionRecord) -> Standing {
     let mut landed = 0;
     let mut kept = 0;
     for disk in record.disks.iter().filter(|disk| disk.keep) {
@@ -334,4 +354,97 @@ fn since(record: &SessionRecord) -> String {
 pub fn generation(drive: &Drive, file: &RelativePath) -> Result<Option<GenerationId>> {
     let info = pocketvm_disk::inspect(&drive.resolve(file)?).map_err(disk_error)?;
     Ok(info.state.generation())
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use pocketvm_disk::{CreateOptions, MergeDisk, create, merge, stamp, undo};
+
+    use super::*;
+    use crate::drive::DiskRecord;
+
+    const FILE: &str = "disks/user/base.qcow2";
+
+    /// A drive with one disk, and a session that was made from its state.
+    struct Bench {
+        folder: tempfile::TempDir,
+        drive: Drive,
+        record: SessionRecord,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            let folder = tempfile::tempdir().unwrap();
+            let root = folder.path().join("drive");
+            fs_err::create_dir_all(root.join("disks/user")).unwrap();
+            let manifest = format!(
+                "schema: 1\nmachine: {{name: Work}}\ndisks: [{{name: user, file: {FILE}, keep: true}}]\n"
+            );
+            fs_err::write(root.join(names::MANIFEST), manifest).unwrap();
+            create(&root.join(FILE), &CreateOptions::new(1 << 20)).unwrap();
+            let drive = Drive::open(&root).unwrap();
+            drive.prepare_state().unwrap();
+            let now = Timestamp::now();
+            let mut record = SessionRecord {
+                id: Uuid::new_v4(),
+                drive: Uuid::new_v4(),
+                host_id: "pc".into(),
+                host_name: "pc".into(),
+                started: now,
+                updated: now,
+                phase: Phase::Merging,
+                scratch: String::new(),
+                disks: vec![],
+                clean_shutdown: true,
+            };
+            let bench = Bench { folder, drive, record: record.clone() };
+            let generation = stamp(&bench.commit(), &[FILE]).unwrap()[0].to_string();
+            let next = GenerationId::random().to_string();
+            record.disks = vec![DiskRecord { name: "user".into(), keep: true, generation, next, unsaved: 0 }];
+            Bench { record, ..bench }
+        }
+
+        fn commit(&self) -> CommitFile {
+            let path = self.drive.state_path(names::COMMIT).unwrap();
+            CommitFile::open(&path, self.drive.root()).unwrap().keeping(2)
+        }
+
+        fn merge(&self, expected: &str, next: &str) {
+            let overlay = self.folder.path().join(next);
+            let options = CreateOptions { content: &[(0, next.as_bytes())], ..CreateOptions::new(1 << 20) };
+            create(&overlay, &options).unwrap();
+            let (expected, next) = (expected.parse().unwrap(), next.parse().unwrap());
+            let disk = MergeDisk { name: "user".into(), base: FILE.into(), overlay, expected, next };
+            merge(&self.commit(), &[disk], &()).unwrap();
+        }
+
+        fn standing(&self) -> Standing {
+            standing(&self.drive, &self.record)
+        }
+    }
+
+    #[test]
+    fn changes_that_were_saved_and_then_undone_do_not_wait_to_be_saved_again() {
+        let bench = Bench::new();
+        let disk = &bench.record.disks[0];
+        assert_eq!(bench.standing(), Standing::Mergeable);
+        bench.merge(&disk.generation, &disk.next);
+        assert_eq!(bench.standing(), Standing::Landed);
+        undo(&bench.commit()).unwrap();
+        assert_eq!(bench.standing(), Standing::Landed);
+        assert!(!is_at_stake(&bench.drive, &bench.record));
+        // Another session is saved instead: what was undone is gone from the history, and nobody knows any more.
+        bench.merge(&disk.generation, &GenerationId::random().to_string());
+        assert_eq!(bench.standing(), Standing::Moved { disk: "user".into() });
+    }
+
+    #[test]
+    fn changes_that_were_saved_stay_saved_when_a_later_session_is() {
+        let bench = Bench::new();
+        let disk = &bench.record.disks[0];
+        bench.merge(&disk.generation, &disk.next);
+        bench.merge(&disk.next, &GenerationId::random().to_string());
+        assert_eq!(bench.standing(), Standing::Landed);
+    }
 }

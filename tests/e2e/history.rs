@@ -1,6 +1,17 @@
 //! Undo and redo: a save can be taken back, as long as nothing is at stake.
 
-use super::harness::{Bench, Drive, Options, Pc};
+use std::io::Write;
+use std::process::Command;
+
+use super::harness::{Bench, Drive, Options, Pc, must};
+
+/// Sets what the guest does next, and how many saves stay undoable.
+fn set_keeping(drive: &Drive, command: &str, saves: u32) {
+    drive.set(&Options::new(command));
+    let manifest = drive.path.join("pocketvm.yaml");
+    let mut manifest = std::fs::OpenOptions::new().append(true).open(manifest).unwrap();
+    write!(manifest, "saves:\n  keep: {saves}\n").unwrap();
+}
 
 #[test]
 fn a_save_is_undone_and_redone_for_the_guest() {
@@ -41,4 +52,104 @@ fn nothing_is_undone_while_changes_wait_to_be_saved() {
 
     pc.call(&["undo", drive.path.to_str().unwrap()]).expect(6);
     pc.recover(&drive).expect(0);
+}
+
+#[test]
+fn as_many_saves_are_undone_as_the_manifest_keeps() {
+    let bench = Bench::new();
+    let drive = Drive::create(&bench.folder("drive"), &Options::new("show"));
+    let pc = Pc::new(&bench, "pc");
+    let place = drive.path.to_str().unwrap();
+    for marker in ["one", "two", "three"] {
+        set_keeping(&drive, &format!("marker {marker}"), 2);
+        pc.session(&drive);
+    }
+    let in_effect = || {
+        let history = pc.call(&["history", place]);
+        let saves = history.all("history")[0]["saves"].as_array().unwrap().clone();
+        saves.iter().map(|save| save["in_effect"].as_bool().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(in_effect(), [true, true]);
+    pc.call(&["undo", place]).expect(0);
+    pc.call(&["undo", place]).expect(0);
+    assert_eq!(in_effect(), [false, false]);
+    pc.call(&["undo", place]).expect(2);
+    drive.assert_sound();
+    set_keeping(&drive, "show", 2);
+    let looked = pc.run_with(&drive, &["--accelerator", "tcg", "--discard", "user"]).finish();
+    looked.expect(0);
+    assert_eq!(looked.markers("user"), ["one"]);
+    pc.call(&["redo", place]).expect(0);
+    pc.call(&["redo", place]).expect(0);
+    assert_eq!(in_effect(), [true, true]);
+    drive.assert_sound();
+}
+
+#[test]
+fn nothing_is_undone_or_redone_while_a_session_runs_or_waits_anywhere() {
+    let bench = Bench::new();
+    let drive = Drive::create(&bench.folder("drive"), &Options::new("marker first"));
+    let (office, home) = (Pc::new(&bench, "office"), Pc::new(&bench, "home"));
+    let place = drive.path.to_str().unwrap();
+    set_keeping(&drive, "marker first", 2);
+    office.session(&drive);
+    set_keeping(&drive, "marker second", 2);
+    office.session(&drive);
+    // Now there is one save to undo and one to redo.
+    office.call(&["undo", place]).expect(0);
+    let before = drive.checksums();
+    let elsewhere = bench.folder("another folder for sessions");
+    let elsewhere = ["--scratch", elsewhere.to_str().unwrap()];
+    let refused = |pc: &Pc, place: &str, more: &[&str], code, word: &str| {
+        for command in ["undo", "redo"] {
+            let refused = pc.call(&[&[command, place], more].concat());
+            refused.expect(code);
+            assert!(refused.error().contains(word), "{command}, {word}: {}", refused.error());
+        }
+        assert_eq!(drive.checksums(), before);
+    };
+
+    set_keeping(&drive, "wait", 2);
+    let mut launcher = office.run(&drive);
+    launcher.guest("wait");
+    refused(&office, place, &[], 4, "in use");
+    refused(&home, place, &[], 4, "in use");
+    // The launcher is gone, and its machine still runs.
+    launcher.kill();
+    refused(&office, place, &[], 6, "still runs");
+    refused(&office, place, &elsewhere, 6, "not where it should be");
+    refused(&home, place, &[], 6, "office");
+    let copy = bench.path().join("copy");
+    must(Command::new("cp").arg("-r").args([&drive.path, &copy]));
+    refused(&home, copy.to_str().unwrap(), &[], 6, "copy");
+
+    office.recover(&drive);
+    office.call(&["undo", place]).expect(0);
+    drive.assert_sound();
+    office.assert_as_before();
+}
+
+#[test]
+fn a_session_that_the_drive_went_on_without_keeps_its_pc_from_undoing() {
+    let bench = Bench::new();
+    let drive = Drive::create(&bench.folder("drive"), &Options::new("marker office"));
+    let (office, home) = (Pc::new(&bench, "office"), Pc::new(&bench, "home"));
+    let place = drive.path.to_str().unwrap();
+    let mut launcher = office.run(&drive);
+    launcher.phase("run", "done");
+    launcher.kill();
+    drive.set(&Options::new("marker home"));
+    home.run_with(&drive, &["--accelerator", "tcg", "--abandon-session"]).finish().expect(0);
+
+    let before = drive.checksums();
+    office.call(&["undo", place]).expect(6);
+    assert_eq!(drive.checksums(), before);
+    // For the other PC nothing is at stake: that session was given up there.
+    home.call(&["undo", place]).expect(0);
+    office.call(&["redo", place]).expect(6);
+    home.call(&["redo", place]).expect(0);
+    assert_eq!(drive.checksums(), before);
+    office.call(&["recover", place, "--discard"]).expect(0);
+    office.call(&["undo", place]).expect(0);
+    drive.assert_sound();
 }

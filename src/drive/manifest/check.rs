@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Cpus, MAX_DISKS, Manifest, Memory, Mistake, RelativePath, Size};
+use super::{Cpus, MAX_DISKS, MAX_KEPT_SAVES, Manifest, Memory, Mistake, RelativePath, Saves, Size};
 use crate::drive::names;
 
 /// One step on the way to a value.
@@ -25,6 +25,7 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), Found> {
     if let Some(paging) = manifest.paging {
         within("paging", "size", paging.size, Size::mib(1), Size::gib(64))?;
     }
+    saves(manifest.saves)?;
     let template = &manifest.hypervisors.qemu.template;
     if is_ours(template) {
         let way = vec![Step::Key("hypervisors"), Step::Key("qemu"), Step::Key("template")];
@@ -59,6 +60,15 @@ fn cpus(cpus: Cpus) -> Result<(), Found> {
         return Err((vec![Step::Key("cpus")], Mistake::new(what, "make `min` smaller or `max` larger")));
     }
     Ok(())
+}
+
+fn saves(saves: Saves) -> Result<(), Found> {
+    if (1..=MAX_KEPT_SAVES).contains(&saves.keep) {
+        return Ok(());
+    }
+    let what = format!("{} is not a possible number of saves to keep", saves.keep);
+    let hint = format!("write a number from 1 to {MAX_KEPT_SAVES}");
+    Err((vec![Step::Key("saves"), Step::Key("keep")], Mistake::new(what, hint)))
 }
 
 fn disks(manifest: &Manifest) -> Result<(), Found> {
