@@ -10,6 +10,7 @@ export PATH := $(PATH):$(HOME)/.cargo/bin
 
 ROUNDS ?= 30
 SEED ?=
+ARGS ?=
 
 help: ## shows this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,9 +54,9 @@ advisories:
 	@if cargo deny --locked fetch db > /dev/null 2>&1; then cargo deny --locked check advisories; \
 	else echo "NOT RUN: security advisories: the RustSec database could not be fetched"; fi
 
-bench: ## the shadow merge against qemu-img commit, as ratios
-	@scripts/setup.sh build test
-	cargo bench --locked --bench merge
+bench: ## the shadow merge against qemu-img commit on a simulated stick, as ratios: make bench [ARGS="--help"]
+	@scripts/setup.sh build bench
+	cargo bench --locked --bench merge -- $(ARGS)
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps

@@ -164,7 +164,7 @@ impl<S: Storage> TwoSlot<S> {
         bytes.extend(digest);
         bytes.extend(payload);
         self.storage.write_at(slot * self.slot_size, &bytes)?;
-        Ok(self.storage.flush()?)
+        Ok(self.storage.flush_data()?)
     }
 }
 

@@ -103,7 +103,7 @@ pub fn history(args: &RecordArgs, desk: &Desk<'_>) -> Result<u8> {
 }
 
 fn past(step: HistoryStep) -> PastMerge {
-    let HistoryStep { applied, time, note, disks } = step;
+    let HistoryStep { applied, time, note, disks, .. } = step;
     let time = i64::try_from(time).ok().and_then(|time| Timestamp::from_second(time).ok());
     PastMerge { in_effect: applied, time, note, disks }
 }

@@ -357,7 +357,7 @@ fn write_shadows<R: Root, C: Storage, O: Storage>(
         shadows.push(shadow::write(base, &disk.overlay, &kept, disk.next, start, commit.verify, meter)?);
     }
     for base in bases {
-        base.image.storage().flush()?;
+        base.image.storage().flush_data()?;
         base.image.storage().forget_cache();
     }
     let mut changes = Vec::with_capacity(disks.len());

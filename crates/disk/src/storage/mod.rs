@@ -32,6 +32,13 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// The device fails.
     fn flush(&self) -> io::Result<()>;
+    /// Makes everything written so far durable, but not when that was: the time of the last change may be lost.
+    ///
+    /// # Errors
+    /// The device fails.
+    fn flush_data(&self) -> io::Result<()> {
+        self.flush()
+    }
     /// Length in bytes.
     ///
     /// # Errors
@@ -103,6 +110,9 @@ impl<S: Storage + ?Sized> Storage for &S {
     }
     fn flush(&self) -> io::Result<()> {
         (**self).flush()
+    }
+    fn flush_data(&self) -> io::Result<()> {
+        (**self).flush_data()
     }
     fn len(&self) -> io::Result<u64> {
         (**self).len()

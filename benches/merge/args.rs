@@ -1,0 +1,71 @@
+//! What to measure.
+
+use pocketvm_stick::{FileSystem, Model};
+
+use crate::workload::Workload;
+
+const USAGE: &str = "\
+usage: merge [--model cheap|good]… [--fs ext4|exfat|ntfs]… [--workload NAME]… [--runs N]
+workloads: scattered, sequential, churn, session, untrimmed, and fifty (fifty sessions in a row); all if none is named";
+
+/// The command line.
+pub struct Args {
+    pub models: Vec<Model>,
+    pub file_systems: Vec<FileSystem>,
+    pub workloads: Vec<Workload>,
+    pub fifty: bool,
+    pub runs: usize,
+}
+
+impl Args {
+    /// Reads the command line; ends the program if it makes no sense.
+    pub fn parse() -> Args {
+        let mut found =
+            Args { models: vec![], file_systems: vec![], workloads: vec![], fifty: false, runs: 5 };
+        // cargo adds --bench.
+        let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
+        while let Some(word) = words.next() {
+            let value = words.next().unwrap_or_default();
+            let known = match (&word[..], &value[..]) {
+                ("--model", "cheap") => Some(found.models.push(Model::Cheap)),
+                ("--model", "good") => Some(found.models.push(Model::Good)),
+                ("--fs", "ext4") => Some(found.file_systems.push(FileSystem::Ext4)),
+                ("--fs", "exfat") => Some(found.file_systems.push(FileSystem::ExFat)),
+                ("--fs", "ntfs") => Some(found.file_systems.push(FileSystem::Ntfs)),
+                ("--workload", "fifty") => Some(found.fifty = true),
+                ("--workload", name) => Workload::ALL
+                    .into_iter()
+                    .find(|known| known.name() == name)
+                    .map(|known| found.workloads.push(known)),
+                ("--runs", number) => {
+                    number.parse().ok().filter(|runs| *runs > 0).map(|runs| found.runs = runs)
+                }
+                _ => None,
+            };
+            if known.is_none() {
+                eprintln!("{USAGE}");
+                std::process::exit(2);
+            }
+        }
+        if found.workloads.is_empty() && !found.fifty {
+            found.workloads = Workload::ALL.to_vec();
+            found.fifty = true;
+        }
+        if found.models.is_empty() {
+            found.models = vec![Model::Cheap, Model::Good];
+        }
+        if found.file_systems.is_empty() {
+            found.file_systems = vec![FileSystem::Ext4, FileSystem::ExFat];
+        }
+        found
+    }
+}
+
+/// A model's name.
+pub fn name(model: Model) -> &'static str {
+    match model {
+        Model::Instant => "instant",
+        Model::Cheap => "cheap",
+        Model::Good => "good",
+    }
+}
