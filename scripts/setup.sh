@@ -61,6 +61,7 @@ for group in "$@"; do
             need_qemu; need_guest
             need mkfs.exfat exfatprogs
             need mount.exfat-fuse exfat-fuse
+            need ntfs-3g ntfs-3g
             need mount util-linux
             deny=yes
             ;;
@@ -69,7 +70,12 @@ for group in "$@"; do
             need /usr/lib/wine/wine64 wine64
             ;;
         bench)
-            need_qemu; need_guest
+            need_qemu
+            need mke2fs e2fsprogs
+            need mkfs.exfat exfatprogs
+            need mount.exfat-fuse exfat-fuse
+            need mount util-linux
+            need losetup mount
             ;;
         *)  die "unknown group; the groups are build, demo, test, bench and windows: $group" ;;
     esac
@@ -104,7 +110,7 @@ if [ ${#packages[@]} -gt 0 ]; then
     done
 fi
 # The guest is made from kernel packages: apt must know them, even if nothing was to be installed.
-case " $* " in *" demo "* | *" test "* | *" bench "*)
+case " $* " in *" demo "* | *" test "*)
     if ! apt-cache show linux-image-amd64 > /dev/null 2>&1 && ! apt-cache show linux-image-generic > /dev/null 2>&1; then
         say "fetching apt's package lists"
         as_root apt-get update -qq
