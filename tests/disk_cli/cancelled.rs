@@ -27,7 +27,7 @@ fn ctrl_c_in_the_middle_of_a_merge_leaves_the_old_generation_and_the_overlay() {
     bench.done(&["merge", "base.qcow2", "1.qcow2"]);
     let overlay = bench.overlay("2.qcow2", &base, "", &["write -P 2 0 24M"]);
     let (generation, before) = (bench.generation(&base), bench.content("before.raw", &base));
-    let changes = std::fs::read(&overlay).unwrap();
+    let (changes, length) = (std::fs::read(&overlay).unwrap(), std::fs::metadata(&base).unwrap().len());
 
     // The pipe takes the first line of progress. The next one is due at the latest when all data is written and
     // before the flip; there the program stops until this test reads.
@@ -74,6 +74,7 @@ fn ctrl_c_in_the_middle_of_a_merge_leaves_the_old_generation_and_the_overlay() {
     assert_eq!(bench.generation(&base), generation);
     assert_clean(&base);
     assert_same(&base, &before);
+    assert_eq!(std::fs::metadata(&base).unwrap().len(), length, "the room is given back");
     assert_eq!(std::fs::read(&overlay).unwrap(), changes);
     let after = bench.content("after.raw", &overlay);
     bench.done(&["merge", "base.qcow2", text(&overlay), "--expect", &generation]);

@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 
-use super::bench::{Bench, assert_clean, assert_same, io, text};
+use super::bench::{Bench, assert_clean, assert_same, io, qemu, text};
 
 #[test]
 fn two_disks_are_merged_in_one_step_and_read_as_their_overlays_did() {
@@ -161,4 +161,20 @@ fn a_base_that_another_program_wrote_to_is_checked_again_and_its_history_ends() 
     assert_same(&base, &content);
     let history = bench.done(&["history", "base.qcow2", "--json"]).event("disk-history");
     assert_eq!(history["merges"].as_array().unwrap().len(), 1, "{history}");
+}
+
+#[test]
+fn a_base_with_a_layer_below_it_takes_an_overlay_and_leaves_the_layer_alone() {
+    let bench = Bench::new();
+    let layer = bench.image("layer.qcow2", "", "16M");
+    io(&layer, &["write -P 1 0 4M"]);
+    let base = bench.path("base.qcow2");
+    qemu("qemu-img", &["create", "-q", "-f", "qcow2", "-b", "layer.qcow2", "-F", "qcow2", text(&base)]);
+    io(&base, &["write -P 2 1M 1M"]);
+    let overlay = bench.overlay("overlay.qcow2", &base, "", &["write -P 3 2M 10k"]);
+    let (content, before) = (bench.content("content.raw", &overlay), std::fs::read(&layer).unwrap());
+    bench.done(&["merge", "base.qcow2", "overlay.qcow2"]);
+    assert_clean(&base);
+    assert_same(&base, &content);
+    assert_eq!(std::fs::read(&layer).unwrap(), before);
 }

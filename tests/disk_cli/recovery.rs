@@ -117,3 +117,23 @@ fn a_last_merge_that_the_storage_lost_stops_the_next_one() {
     it.bench.done(&["merge", "base.qcow2", "2.qcow2"]);
     assert_same(&it.base, &it.after);
 }
+
+#[test]
+fn a_damaged_record_keeps_nobody_from_looking_at_an_image_but_from_changing_it() {
+    let bench = Bench::new();
+    let base = bench.image("base.qcow2", "", "16M");
+    bench.overlay("overlay.qcow2", &base, "", &["write -P 1 0 1M"]);
+    std::fs::write(bench.path("pocketvm.commit"), vec![0x5a; 512 * 1024]).unwrap();
+    for command in ["info", "check", "map"] {
+        bench.done(&[command, "base.qcow2"]);
+    }
+    let before = std::fs::read(&base).unwrap();
+    for command in
+        [&["history", "base.qcow2"][..], &["undo", "base.qcow2"], &["merge", "base.qcow2", "overlay.qcow2"]]
+    {
+        let refused = bench.disk(command);
+        assert_eq!(refused.code, Some(10), "{command:?}: {}", refused.stderr);
+        assert!(refused.stderr.contains("pocketvm.commit"), "{command:?}: {}", refused.stderr);
+    }
+    assert_eq!(std::fs::read(&base).unwrap(), before);
+}

@@ -84,11 +84,20 @@ fn each_base_that_is_not_supported_is_refused_with_its_own_sentence() {
     copied();
     std::fs::OpenOptions::new().write(true).open(&base).unwrap().set_len(192 * 1024).unwrap();
     answer("cut short");
-    let _ = std::fs::remove_file(&base);
     bench.overlay("base.qcow2", &plain, "", &[]);
-    answer("an overlay");
+    answer("a backing file by an absolute path");
+    let _ = std::fs::remove_file(&base);
+    let options = ["-b", "plain.qcow2", "-F", "qcow2"];
+    qemu("qemu-img", &[&["create", "-q", "-f", "qcow2"][..], &options, &[text(&base)]].concat());
+    bench.overlay("overlay.qcow2", &base, "", &[]);
+    answers.push_str(&refused(&bench, "the wrong way round", &["merge", "overlay.qcow2", "base.qcow2"]));
+    answers.push_str(&refused(
+        &bench,
+        "the wrong way round, by a relative name",
+        &["merge", "base.qcow2", "plain.qcow2"],
+    ));
     bench.image("base.qcow2", "", "32M");
-    answer("larger than the overlay");
+    answers.push_str(&refused(&bench, "larger than the overlay", &merge));
     copied();
     poke(&base, 32, &2u32.to_be_bytes());
     for command in ["info", "check", "map"] {

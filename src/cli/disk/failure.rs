@@ -38,7 +38,9 @@ pub fn travelling(error: Engine, record: &Path) -> Error {
         Engine::Interrupted(_) => "the bases are all at one state or all at the other, never between",
         _ => "the bases are as they were",
     };
-    told(error, Some(record)).safe(safe)
+    let is_foreign = matches!(error, Engine::ForeignWriter { .. });
+    let told = told(error, Some(record)).safe(safe);
+    if is_foreign { told.hint("the merges before that can't be undone or redone any more") } else { told }
 }
 
 fn told(error: Engine, record: Option<&Path>) -> Error {

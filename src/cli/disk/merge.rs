@@ -45,22 +45,32 @@ pub fn merge(args: &MergeArgs, desk: &Desk<'_>) -> Result<u8> {
     if args.dry_run {
         return estimate(&place, &pairs, desk);
     }
-    let commit = if place.file.exists() {
-        let commit = place.open(desk.view)?;
-        look(&pairs)?;
-        commit
-    } else {
+    let is_new = !place.file.exists();
+    let commit = if is_new {
         // Looked at first, so that what is refused leaves no trace.
-        look(&pairs)?;
+        look(&place, &pairs)?;
         CommitFile::create(&place.file).map_err(failure::looking)?;
         CommitFile::open(&place.file, &place.root).map_err(failure::looking)?
+    } else {
+        let commit = place.open(desk.view)?;
+        look(&place, &pairs)?;
+        commit
     };
     let note = args.note.clone().unwrap_or_else(facts::host_name);
     let commit = commit.keeping(args.keep.into()).noting(&note);
     desk.listen_to_signals()?;
+    merge_in(&place, &commit, pairs, desk).inspect_err(|_| {
+        // A record that was made for this and in which nothing happened is a trace that tells nothing.
+        if is_new && TwoSlot::peek(&place.file).is_ok_and(|payload| payload.is_empty()) {
+            let _ = fs_err::remove_file(&place.file);
+        }
+    })
+}
 
-    let disks = disks(&commit, &place, pairs, desk.view)?;
-    let estimate = pocketvm_disk::estimate(&commit, &disks).map_err(failure::looking)?;
+/// The merge itself, with the record open.
+fn merge_in(place: &Place, commit: &CommitFile, pairs: Vec<Pair>, desk: &Desk<'_>) -> Result<u8> {
+    let disks = disks(commit, place, pairs, desk.view)?;
+    let estimate = pocketvm_disk::estimate(commit, &disks).map_err(failure::looking)?;
     let room = volume::free(&place.root)?;
     if let Some(missing) = missing(&estimate, room) {
         return Err(Error::new(Kind::Merge, missing)
@@ -68,8 +78,13 @@ pub fn merge(args: &MergeArgs, desk: &Desk<'_>) -> Result<u8> {
             .hint("free that much room, then merge again"));
     }
     let reporter = Reporter { controls: desk.controls, view: desk.view, last: Mutex::new(None) };
-    let merged = pocketvm_disk::merge(&commit, &disks, &reporter)
-        .map_err(|error| failure::merging(error, &place.file))?;
+    let merged = pocketvm_disk::merge(commit, &disks, &reporter).map_err(|error| {
+        if matches!(error, pocketvm_disk::Error::Cancelled) {
+            // The next merge will not go on from here. Should this fail, it gives the room back before it begins.
+            let _ = pocketvm_disk::give_up(commit);
+        }
+        failure::merging(error, &place.file)
+    })?;
     tell(&merged, desk);
     Ok(0)
 }
@@ -147,8 +162,16 @@ fn open(path: &Path, role: Role) -> Result<Image<FileStorage>> {
 }
 
 /// Refuses what a merge would refuse, before anything is made or changed.
-fn look(pairs: &[Pair]) -> Result<()> {
+fn look(place: &Place, pairs: &[Pair]) -> Result<()> {
     for Pair { base, overlay, expected } in pairs {
+        if is_below(place, base, overlay)? {
+            return Err(Error::new(
+                Kind::Usage,
+                format!("the overlay is a layer below the base {}: {}", base.name, overlay.display()),
+            )
+            .safe("nothing was changed")
+            .hint("name the base first, then its overlay"));
+        }
         let (base, overlay) = (open(&base.path, Role::Base)?, open(overlay, Role::Overlay)?);
         let image = base.storage().name().to_owned();
         let (of_base, of_overlay) = (base.header().size, overlay.header().size);
@@ -173,6 +196,29 @@ fn look(pairs: &[Pair]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether `overlay` is what shows through `base`: then the two are the wrong way round.
+fn is_below(place: &Place, base: &Base, overlay: &Path) -> Result<bool> {
+    let (mut image, mut name) = (open(&base.path, Role::Base)?, BasePath::new(&base.name));
+    // What a chain may be is the engine's matter; this looks at as many layers as it would.
+    for _ in 0..16 {
+        let Some(backing) = image.backing() else { break };
+        if Path::new(backing) == overlay {
+            return Ok(true);
+        }
+        let Some(next) = name.as_ref().ok().and_then(|name| name.sibling(backing).ok()) else { break };
+        let mut path = place.root.clone();
+        path.extend(next.as_str().split('/'));
+        // A layer that is not there, or leads elsewhere, is for the engine to refuse.
+        let Some(path) = canonical(&path).ok().filter(|path| path.starts_with(&place.root)) else { break };
+        if path == overlay {
+            return Ok(true);
+        }
+        let Ok(layer) = open(&path, Role::Overlay) else { break };
+        (image, name) = (layer, Ok(next));
+    }
+    Ok(false)
 }
 
 /// What the engine is asked for. Bases that are at no generation, and of which none is expected, are stamped.
@@ -215,7 +261,7 @@ fn disks(commit: &CommitFile, place: &Place, pairs: Vec<Pair>, view: &dyn View) 
 /// Shows what a merge would take. Changes nothing, and does not hold the record.
 fn estimate(place: &Place, pairs: &[Pair], desk: &Desk<'_>) -> Result<u8> {
     place.settle(desk.view)?;
-    look(pairs)?;
+    look(place, pairs)?;
     let payload =
         if place.file.exists() { TwoSlot::peek(&place.file).map_err(failure::looking)? } else { Vec::new() };
     // A copy in memory: the estimate asks the record only which generations are spared.

@@ -160,7 +160,8 @@ impl Place {
     /// # Errors
     /// As [`Place::open`].
     pub fn settle(&self, view: &dyn View) -> Result<()> {
-        if self.file.exists() && CommitFile::is_interrupted(&self.file).map_err(failure::looking)? {
+        // A record that can't be read keeps nobody from looking at an image; who needs it will be told.
+        if matches!(CommitFile::is_interrupted(&self.file), Ok(true)) {
             self.open(view)?;
         }
         Ok(())

@@ -77,7 +77,8 @@ pub fn history(history: &Merges) {
     for merge in &history.merges {
         let time = merge.time.map(|time| time.strftime("%Y-%m-%d %H:%M UTC").to_string()).unwrap_or_default();
         let state = if merge.in_effect { "in effect" } else { "undone" };
-        page.line(format!("{time}  {}  {state}", plain(&merge.note)));
+        let changed = HumanBytes(merge.changed);
+        page.line(format!("{time}  {}  {changed}  {state}", plain(&merge.note)));
         for disk in &merge.disks {
             page.line(format!(
                 "  {}: {} -> {}",

@@ -34,6 +34,8 @@ pub struct PastMerge {
     pub time: Option<Timestamp>,
     /// What was noted with it.
     pub note: String,
+    /// Bytes of the guest's that it brought.
+    pub changed: u64,
     /// The bases that changed together.
     pub disks: Vec<HistoryDisk>,
 }
@@ -103,9 +105,9 @@ pub fn history(args: &RecordArgs, desk: &Desk<'_>) -> Result<u8> {
 }
 
 fn past(step: HistoryStep) -> PastMerge {
-    let HistoryStep { applied, time, note, disks, .. } = step;
+    let HistoryStep { applied, time, note, changed, disks } = step;
     let time = i64::try_from(time).ok().and_then(|time| Timestamp::from_second(time).ok());
-    PastMerge { in_effect: applied, time, note, disks }
+    PastMerge { in_effect: applied, time, note, changed, disks }
 }
 
 /// Finishes or takes back what was interrupted, and verifies the last merge.
@@ -117,7 +119,9 @@ pub fn recover(args: &RecordArgs, desk: &Desk<'_>) -> Result<u8> {
     if let Some(base) = &args.base {
         place.base(base)?;
     }
-    let (_commit, recovery) = place.open_and_recover()?;
+    let (commit, recovery) = place.open_and_recover()?;
+    // Each merge here is a new one: none goes on where another was cut off.
+    pocketvm_disk::give_up(&commit).map_err(|error| failure::travelling(error, &place.file))?;
     if !desk.output.quiet || recovered(recovery.outcome).is_some() {
         desk.answer("disk-recovered", &recovery, text::recovery);
     }
