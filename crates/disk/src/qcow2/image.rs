@@ -282,7 +282,8 @@ impl<S: Storage> Image<S> {
         let mut cluster = start >> self.header.cluster_bits;
         loop {
             let first = (cluster / entries) as usize;
-            let Some(skipped) = self.l1.iter().skip(first).position(|&word| word & entry::OFFSET != 0) else {
+            let Some(skipped) = self.l1.iter().skip(first).position(|&word| word & !entry::COPIED != 0)
+            else {
                 return Ok(None);
             };
             let index = (first + skipped) as u64;
