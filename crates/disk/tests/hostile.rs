@@ -6,18 +6,19 @@ mod common;
 
 use std::sync::OnceLock;
 
-use common::{Random, io, qemu, text};
+use common::{Drive, Random, assert_clean, io, qemu, text};
 use pocketvm_disk::merge::{OpenDisk, merge_images};
 use pocketvm_disk::qcow2::check::check_image;
 use pocketvm_disk::qcow2::entry::Entry;
 use pocketvm_disk::qcow2::extensions::Extensions;
 use pocketvm_disk::qcow2::header::{BLOCK, Header};
 use pocketvm_disk::qcow2::image::{Image, Role, TableCache};
+use pocketvm_disk::qcow2::refcount::set;
 use pocketvm_disk::record::TwoSlot;
 use pocketvm_disk::root::BasePath;
 use pocketvm_disk::storage::Storage;
 use pocketvm_disk::storage::memory::MemoryDevice;
-use pocketvm_disk::{BaseState, CommitFile, GenerationId, recover, redo, stamp, undo};
+use pocketvm_disk::{BaseState, CommitFile, Error, GenerationId, recover, redo, stamp, undo};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -112,6 +113,46 @@ fn damaged(bytes: &[u8], damage: &[(usize, u8)]) -> Vec<u8> {
         bytes[at] = *value;
     }
     bytes
+}
+
+#[test]
+fn a_damaged_table_entry_of_an_overlay_is_damage_and_not_a_gap() {
+    let (base, overlay) = &pairs()[0];
+    let device = device(base, overlay);
+    let header = Header::parse(overlay[..BLOCK].first_chunk().unwrap()).unwrap();
+    for word in [1, 1 << 56, 1 << 62] {
+        let mut overlay = overlay.clone();
+        let at = header.l1_offset as usize;
+        overlay[at..at + 8].copy_from_slice(&u64::to_be_bytes(word));
+        assert!(matches!(merge(&device, &overlay), Err(Error::Damaged { .. })), "{word:#x}");
+    }
+}
+
+#[test]
+fn counts_behind_the_end_of_the_file_are_not_added_to() {
+    for bits in [1u32, 16] {
+        let drive = Drive::new();
+        let base = drive.base("b.qcow2");
+        let options = format!("cluster_size=64k,refcount_bits={bits}");
+        qemu("qemu-img", &["create", "-q", "-f", "qcow2", "-o", &options, text(&base), "16M"]);
+        io(&base, &["write -q -P 1 0 1M".to_owned()]);
+        // As QEMU leaves it if the power is cut between the counting of new clusters and their writing.
+        let mut bytes = std::fs::read(&base).unwrap();
+        let end = bytes.len() as u64 / 65536;
+        let header = Header::parse(bytes[..BLOCK].first_chunk().unwrap()).unwrap();
+        let table = header.refcount_table_offset as usize;
+        let block = u64::from_be_bytes(bytes[table..table + 8].try_into().unwrap()) as usize;
+        for cluster in end..end + 5 {
+            assert!(set(&mut bytes[block..block + 65536], cluster, header.refcount_order, 1));
+        }
+        std::fs::write(&base, bytes).unwrap();
+        assert_clean(&base);
+        let generation = drive.stamp("b.qcow2");
+        let overlay = drive.overlay("o.qcow2", &base, "");
+        io(&overlay, &["write -q -P 2 4M 1M".to_owned()]);
+        drive.merge(&[drive.disk("b.qcow2", &overlay, generation)]);
+        assert_clean(&base);
+    }
 }
 
 proptest! {

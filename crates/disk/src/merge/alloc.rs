@@ -62,6 +62,11 @@ impl<'a, S: Storage> Allocator<'a, S> {
         }
     }
 
+    /// The cluster behind the file as it was: from there on nothing is in use.
+    pub fn file_end(&self) -> u64 {
+        self.free.file_end()
+    }
+
     /// The cluster behind all that were handed out, and behind the file.
     pub fn end(&self) -> u64 {
         self.position.max(self.append)

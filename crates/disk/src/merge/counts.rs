@@ -93,6 +93,7 @@ pub(super) fn write<'a, S: Storage>(
         return Err(base.damaged("its refcounts do not fit its table"));
     }
 
+    let file_end = allocator.file_end();
     let window_blocks = (WINDOW / per_block).max(1);
     let mut next = 0;
     while let Some(first) = blocks.replaced(next) {
@@ -122,7 +123,7 @@ pub(super) fn write<'a, S: Storage>(
         }
         next = window;
         while let Some(index) = blocks.replaced(next).filter(|&index| index < window + window_blocks) {
-            let block = apply(base, &refcounts, index, &counts)?;
+            let block = apply(base, &refcounts, index, &counts, file_end)?;
             if words[index as usize] != 0 {
                 digest.add(&block);
                 writer.put(words[index as usize], &block)?;
@@ -229,14 +230,18 @@ fn apply<S: Storage>(
     refcounts: &Refcounts<'_, S>,
     index: u64,
     counts: &Counts,
+    file_end: u64,
 ) -> Result<Vec<u8>> {
     let header = base.header();
     let per_block = header.refcounts_per_block();
     let mut block = refcounts.block(index)?;
     for at in 0..per_block {
-        let by = counts.get(index * per_block + at);
-        if by != 0 {
-            let count = refcount::get(&block, at, header.refcount_order)
+        let cluster = index * per_block + at;
+        let by = counts.get(cluster);
+        // Behind the end of the file nothing is in use, whatever an interrupted program had counted there.
+        let unused = cluster >= file_end;
+        if by != 0 || unused {
+            let count = if unused { 0 } else { refcount::get(&block, at, header.refcount_order) }
                 .checked_add_signed(by)
                 .ok_or_else(|| base.damaged("a cluster is referenced more often than counted"))?;
             if !refcount::set(&mut block, at, header.refcount_order, count) {
