@@ -73,12 +73,16 @@ impl TablesDigest {
         let mut digest = Digest::new();
         let (old, new) = (Tree { storage, header: Some(other) }, Tree { storage, header: Some(header) });
         let mut table = vec![0; header.cluster_size() as usize];
-        // A crafted L1 table could name one L2 table millions of times.
+        // A crafted table could name one L2 table or refcount block millions of times.
         let mut budget = storage.len()?.div_ceil(header.cluster_size());
-        for_each_changed_table(&old, &new, |_, _, word| {
+        let mut spend = || {
             budget = budget
                 .checked_sub(1)
-                .ok_or_else(|| damaged(storage, "it has more L2 tables than clusters".to_owned()))?;
+                .ok_or_else(|| damaged(storage, "it has more tables than clusters".to_owned()))?;
+            Ok::<_, Error>(())
+        };
+        for_each_changed_table(&old, &new, |_, _, word| {
+            spend()?;
             let offset = entry::table_offset(word, header, COPIED).map_err(|what| damaged(storage, what))?;
             if let Some(offset) = offset {
                 storage.read_at(offset, &mut table)?;
@@ -101,6 +105,7 @@ impl TablesDigest {
                 if let Some(offset) = after.block_offset(index)?
                     && (index >= before.blocks() || before.word(index)? != after.word(index)?)
                 {
+                    spend()?;
                     storage.read_at(offset, &mut table)?;
                     digest.add(&table);
                 }
