@@ -17,6 +17,8 @@ use crate::root::BasePath;
 const VERSION: u32 = 1;
 /// Disks of one machine; a record with more is not ours.
 pub const MAX_DISKS: usize = 64;
+/// Merges that may stay undoable. Each kept generation costs memory, so a record with more is not ours.
+pub const MAX_STEPS: usize = 64;
 /// Names of pinned generations; each keeps room of the drive.
 pub const MAX_PINS: usize = 16;
 /// FAT keeps local time: a drive that travels between PCs may be off by whole quarters of an hour, up to this much.
@@ -296,6 +298,9 @@ impl History {
         let history: History = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
         if history.version != VERSION {
             return Err(format!("its version {} is unknown here", history.version));
+        }
+        if history.steps.len() > MAX_STEPS {
+            return Err("it has too many steps".to_owned());
         }
         if history.position > history.steps.len() {
             return Err("its position is beyond its steps".to_owned());

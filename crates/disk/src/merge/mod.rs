@@ -43,7 +43,7 @@ use crate::root::{BasePath, Folder, Root};
 use crate::storage::{Access, FileStorage, Storage};
 use base::Base;
 use digest::TablesDigest;
-use history::{Change, History, Kind, MAX_DISKS, Point, RawChange};
+use history::{Change, History, Kind, MAX_DISKS, MAX_STEPS, Point, RawChange};
 use raw::OpenRaw;
 use shadow::{Meter, Shadow, Start};
 
@@ -128,7 +128,7 @@ impl<R: Root, C: Storage> CommitFile<R, C> {
     /// their record does not fit: with eight disks about two dozen.
     #[must_use]
     pub fn keeping(mut self, merges: usize) -> Self {
-        self.keep = merges.clamp(1, 64);
+        self.keep = merges.clamp(1, MAX_STEPS);
         self
     }
 
