@@ -2,13 +2,14 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: bench help setup build demo windows test lint check-format clippy deny doc unit-tests advisories
+.PHONY: bench fuzz help setup build demo windows test lint check-format clippy deny doc unit-tests advisories
 
 # Build results live outside the clone, so that a fresh clone builds fast; the folder may vanish at any time.
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pocketvm/target
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
 ROUNDS ?= 30
+FUZZ_SECONDS ?= 20
 SEED ?=
 ARGS ?=
 
@@ -38,10 +39,15 @@ soak: ## sessions cut short at random moments: make soak ROUNDS=100 [SEED=…]
 	@POCKETVM_SOAK_ROUNDS=$(ROUNDS) POCKETVM_SOAK_SEED=$(SEED) \
 		cargo test --locked --test e2e -- --ignored --nocapture nothing_that_was_saved
 
+fuzz: ## fuzzes the parsers of the disk engine: make fuzz FUZZ_SECONDS=300
+	@scripts/setup.sh build fuzz
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
+
 lint: check-format clippy deny doc ## format, clippy, dependencies, documentation
 
 check-format:
 	cargo fmt --all --check
+	cargo fmt --manifest-path crates/disk/fuzz/Cargo.toml --check
 
 clippy:
 	cargo clippy --locked --workspace --all-targets -- -D warnings

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what building, the demo and the tests need, only what is missing, and says what it installs.
 #
-#   scripts/setup.sh [build] [demo] [test] [bench] [windows]     (default: build demo test)
+#   scripts/setup.sh [build] [demo] [test] [bench] [windows] [fuzz]     (default: build demo test)
 #
 # For Debian 12 or later and Ubuntu 22.04 or later. Needs root or sudo only when something is missing.
 set -euo pipefail
@@ -77,7 +77,10 @@ for group in "$@"; do
             need mount util-linux
             need losetup mount
             ;;
-        *)  die "unknown group; the groups are build, demo, test, bench and windows: $group" ;;
+        fuzz)
+            need c++ g++
+            ;;
+        *)  die "unknown group; the groups are build, demo, test, bench, windows and fuzz: $group" ;;
     esac
 done
 

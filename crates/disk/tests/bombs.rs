@@ -151,3 +151,21 @@ fn a_record_that_keeps_more_generations_than_any_merge_does_is_refused() {
         }
     }
 }
+
+#[test]
+fn a_record_whose_numbers_are_too_large_to_add_is_shown() {
+    let device = MemoryDevice::default();
+    let (from, to) = (point(&header(2)), point(&header(6)));
+    let disks: Vec<Value> = ["a", "b"]
+        .iter()
+        .map(|base| {
+            let mut change = change(base, &from, &to);
+            change["changed"] = json!(u64::MAX);
+            change
+        })
+        .collect();
+    let steps = json!([{ "time": 1, "note": "", "disks": disks }]);
+    record(&device, &json!({ "version": 1, "steps": steps, "position": 1, "flip": null }));
+    let commit = CommitFile::new(TwoSlot::open_on(device.file("commit")).unwrap(), device.clone());
+    assert_eq!(history(&commit).unwrap()[0].changed, u64::MAX);
+}

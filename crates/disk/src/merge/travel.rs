@@ -58,8 +58,10 @@ pub(super) fn describe_steps(history: &History) -> Vec<HistoryStep> {
             applied: at < history.position,
             time: step.time,
             note: step.note.clone(),
-            changed: step.disks.iter().map(|change| change.changed).sum::<u64>()
-                + step.raws.iter().map(|raw| raw.changed).sum::<u64>(),
+            changed: (step.disks.iter().map(|change| change.changed))
+                .chain(step.raws.iter().map(|raw| raw.changed))
+                // A crafted record may say anything.
+                .fold(0, u64::saturating_add),
             disks: step.disks.iter().map(describe).chain(step.raws.iter().map(describe_raw)).collect(),
         })
         .collect()
