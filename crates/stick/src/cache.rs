@@ -131,8 +131,9 @@ impl Store {
         self.ready(offset, data.len())?;
         let met = self.armed.filter(|(at, _)| self.written + data.len() as u64 >= *at);
         let Some((at, cut)) = met else { return self.take(offset, data) };
-        let before = (at.saturating_sub(self.written) as usize).min(data.len());
-        self.take(offset, &data[..before - before % SECTOR])?;
+        let unit = if cut.fate == Fate::Whole { PAGE as u64 } else { SECTOR as u64 };
+        let end = offset + at.saturating_sub(self.written).min(data.len() as u64);
+        self.take(offset, &data[..(end - end % unit).saturating_sub(offset) as usize])?;
         self.cut(cut.fate, cut.seed)?;
         Err(pulled())
     }
@@ -403,7 +404,7 @@ mod tests {
     #[test]
     fn the_write_that_meets_the_cut_arrives_up_to_it_and_everything_after_it_fails() {
         let mut store = store();
-        store.arm(Cut { after: 5000, fate: Fate::Whole, seed: 1 });
+        store.arm(Cut { after: 5000, fate: Fate::Torn, seed: 1 });
         store.write(0, &page(1)).unwrap();
         assert_eq!(store.write(4096, &page(1)).unwrap_err().raw_os_error(), Some(5));
         assert!(store.is_pulled());
@@ -414,6 +415,16 @@ mod tests {
         store.plug_in();
         let second = read(&store, 1);
         assert_eq!((&second[..512], &second[512..]), (&page(1)[..512], &page(0)[512..]));
+    }
+
+    #[test]
+    fn a_cut_that_tears_nothing_keeps_whole_pages_of_the_write_that_meets_it() {
+        let mut store = store();
+        store.arm(Cut { after: 5000, fate: Fate::Whole, seed: 1 });
+        store.write(512, &page(1).repeat(2)).unwrap_err();
+        store.plug_in();
+        assert_eq!(read(&store, 0)[512..], page(1)[512..]);
+        assert_eq!(read(&store, 1), page(0));
     }
 
     #[test]

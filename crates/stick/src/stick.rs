@@ -94,18 +94,20 @@ impl Stick {
         self.detach()
     }
 
-    /// Takes it out after a power cut; no file on it may be open any more.
+    /// Takes it out after a power cut, mounted or not; no file on it may be open any more.
     ///
     /// # Errors
     /// It can't be taken out, because a file on it is open.
     pub fn take_out(&mut self) -> io::Result<()> {
-        let servers = self.servers()?;
-        // It says that it could not write: that is what a power cut means.
-        if run(program("umount").arg(self.path())).is_err() {
-            run(program("umount").arg("--lazy").arg(self.path()))?;
+        if self.mounted {
+            let servers = self.servers()?;
+            // It says that it could not write: that is what a power cut means.
+            if run(program("umount").arg(self.path())).is_err() {
+                run(program("umount").arg("--lazy").arg(self.path()))?;
+            }
+            self.mounted = false;
+            wait_for_end(&servers)?;
         }
-        self.mounted = false;
-        wait_for_end(&servers)?;
         self.detach()
     }
 
@@ -200,10 +202,7 @@ fn wait_for_end(servers: &[OwnedFd]) -> io::Result<()> {
 impl Drop for Stick {
     fn drop(&mut self) {
         // Nothing that fails here may hide why it is dropped.
-        if self.mounted {
-            let _ = self.take_out();
-        }
-        let _ = self.detach();
+        let _ = self.take_out();
         leftovers::detach(self.folder.path());
         if let Some(session) = self.session.take() {
             let _ = session.join();
