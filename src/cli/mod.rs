@@ -162,6 +162,7 @@ fn in_session(
         Outcome::SetAside => "The changes are kept as files. You can unplug the drive now",
         Outcome::Undone => "The disks are as before the last save. You can unplug the drive now",
         Outcome::Redone => "The disks are as after that save again. You can unplug the drive now",
+        Outcome::Compacted => "The disks take no more room than they need. You can unplug the drive now",
         Outcome::Merged => "The changes are merged. You can unplug the drive now",
     };
     view.show(&Event::Done { outcome, text: text.into() });

@@ -157,6 +157,7 @@ fn merge_disks_as_one(
                 written: disk.amounts.written,
                 freed: disk.amounts.freed,
                 skipped: disk.amounts.skipped,
+                reused: disk.amounts.reused,
                 from: disk.from.to_string(),
                 to: disk.to.to_string(),
             })

@@ -217,10 +217,12 @@ pub enum Outcome {
     SetAside,
     /// Nothing was to be done.
     Clean,
-    /// The disks are as before the last save.
+    /// The disks are as before a save.
     Undone,
-    /// The disks are as after the save that was undone.
+    /// The disks are as after a save that had been undone.
     Redone,
+    /// Bases take no more room than they need.
+    Compacted,
     /// Overlays became part of their bases; the overlays are still there.
     Merged,
 }
@@ -238,10 +240,18 @@ pub struct MergedDisk {
     pub freed: u64,
     /// Bytes that were not written because the base held the same already.
     pub skipped: u64,
+    /// Bytes that an interrupted merge had left on the drive already, and that were not written again.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub reused: u64,
     /// The generation before.
     pub from: String,
     /// The generation now.
     pub to: String,
+}
+
+/// What hardly ever happens is not told each time.
+fn is_zero(bytes: &u64) -> bool {
+    *bytes == 0
 }
 
 /// Somebody who sees the session and may be asked.
