@@ -5,6 +5,7 @@ use std::path::Path;
 
 use pocketvm_disk::Error as Engine;
 
+use super::text;
 use crate::{Error, Kind};
 
 /// Nothing was written.
@@ -19,7 +20,7 @@ pub fn looking(error: Engine) -> Error {
 pub fn merging(error: Engine, record: &Path) -> Error {
     let safe = match error {
         Engine::Interrupted(_) => {
-            "the bases are all as before the merge or all as after it, never between, and the overlays are as they were"
+            "once recovered, the bases are all as before the merge or all as after it; the overlays are as they were"
         }
         _ => "the bases and the overlays are as they were",
     };
@@ -35,12 +36,32 @@ pub fn merging(error: Engine, record: &Path) -> Error {
 /// A failure of undo, redo or recovery.
 pub fn travelling(error: Engine, record: &Path) -> Error {
     let safe = match error {
-        Engine::Interrupted(_) => "the bases are all at one state or all at the other, never between",
+        Engine::Interrupted(_) => "once recovered, the bases are all at one state or all at the other",
         _ => "the bases are as they were",
     };
     let is_foreign = matches!(error, Engine::ForeignWriter { .. });
     let told = told(error, Some(record)).safe(safe);
     if is_foreign { told.hint("the merges before that can't be undone or redone any more") } else { told }
+}
+
+/// A failure of compacting, before which so many merges could be undone or redone that can't be now.
+pub fn compacting(error: Engine, record: &Path, forgotten: usize) -> Error {
+    let mut safe = match error {
+        Engine::Interrupted(_) => "once recovered, the base holds what it held".to_owned(),
+        _ => "the base holds what it held".to_owned(),
+    };
+    if forgotten > 0 {
+        safe.push_str(&format!("; {} any more", text::forgotten(forgotten)));
+    }
+    match error {
+        Engine::Cancelled => Error::new(Kind::Merge, "compacting was cancelled"),
+        Engine::Io(error) => Error::new(Kind::Merge, "compacting failed").because(error),
+        // The fence stands, or the base would have been checked; so it was a program that does not keep to the format.
+        error @ Engine::ForeignWriter { .. } => told(error, Some(record))
+            .hint("merge an overlay into it first, even an empty one: that checks the base in full"),
+        error => told(error, Some(record)),
+    }
+    .safe(safe)
 }
 
 fn told(error: Engine, record: Option<&Path>) -> Error {

@@ -14,10 +14,14 @@ use crate::session::event::{Event, Outcome, View};
 use crate::session::history::Direction;
 
 pub mod args;
+mod compact;
+mod estimate;
 mod failure;
 mod look;
 mod map;
 mod merge;
+mod pairs;
+mod progress;
 mod record;
 mod text;
 mod travel;
@@ -44,6 +48,7 @@ pub fn act(command: &DiskCommand, desk: &Desk<'_>) -> Result<u8> {
         DiskCommand::Undo(args) => travel::travel(args, Direction::Undo, desk),
         DiskCommand::Redo(args) => travel::travel(args, Direction::Redo, desk),
         DiskCommand::History(args) => travel::history(args, desk),
+        DiskCommand::Compact(args) => compact::compact(args, desk),
         DiskCommand::Recover(args) => travel::recover(args, desk),
         DiskCommand::Check(args) => look::check(args, desk),
         DiskCommand::Info(args) => look::info(args, desk),

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use pocketvm_disk::{CommitFile, Outcome, Recovery};
+use pocketvm_disk::record::TwoSlot;
+use pocketvm_disk::{CommitFile, GenerationId, Outcome, Recovery};
 
 use super::failure;
 use crate::drive::names;
-use crate::host::file::canonical;
+use crate::host::file::{canonical, is_image_in_use};
 use crate::session::event::{Event, Notice, View};
 use crate::{Error, Kind, Result};
 
@@ -107,6 +108,50 @@ impl Place {
         })
     }
 
+    /// Where the base is that the record calls `name`.
+    pub fn path_of(&self, name: &str) -> PathBuf {
+        let mut path = self.root.clone();
+        path.extend(name.split('/'));
+        path
+    }
+
+    /// The generation that the record has for a base as a raw disk; none if it knows of no such raw disk.
+    ///
+    /// # Errors
+    /// The record can't be read.
+    pub fn raw_generation(&self, base: &Base) -> Result<Option<GenerationId>> {
+        if !self.file.exists() {
+            return Ok(None);
+        }
+        CommitFile::peek_raw(&self.file, &base.name).map_err(failure::looking)
+    }
+
+    /// Does `work` with the record, which is made if there is none. `look` refuses first what `work` would refuse, so
+    /// that it leaves no trace.
+    ///
+    /// # Errors
+    /// As [`Place::open`], `look` and `work`.
+    pub fn with_record<T>(
+        &self,
+        view: &dyn View,
+        look: impl FnOnce() -> Result<()>,
+        work: impl FnOnce(CommitFile) -> Result<T>,
+    ) -> Result<T> {
+        if self.file.exists() {
+            let commit = self.open(view)?;
+            look()?;
+            return work(commit);
+        }
+        look()?;
+        CommitFile::create(&self.file).map_err(failure::looking)?;
+        CommitFile::open(&self.file, &self.root).map_err(failure::looking).and_then(work).inspect_err(|_| {
+            // A record that was made for this and in which nothing happened is a trace that tells nothing.
+            if TwoSlot::peek(&self.file).is_ok_and(|payload| payload.is_empty()) {
+                let _ = fs_err::remove_file(&self.file);
+            }
+        })
+    }
+
     /// Opens the record and recovers what was interrupted.
     ///
     /// # Errors
@@ -165,6 +210,21 @@ impl Place {
             self.open(view)?;
         }
         Ok(())
+    }
+}
+
+impl Base {
+    /// Refuses to go on while another program reads the base, or writes to it.
+    ///
+    /// # Errors
+    /// One does.
+    pub fn ensure_unused(&self) -> Result<()> {
+        if !is_image_in_use(&self.path)? {
+            return Ok(());
+        }
+        Err(Error::new(Kind::Busy, format!("another program uses the base: {}", self.path.display()))
+            .safe("nothing was changed")
+            .hint("close it, also what only reads the base below an overlay, and try again"))
     }
 }
 

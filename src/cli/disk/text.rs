@@ -1,9 +1,10 @@
 //! The answers of `pocketvm disk` for people.
 
 use indicatif::HumanBytes;
-use pocketvm_disk::{BaseState, GenerationId, Merged, Recovery};
+use pocketvm_disk::{Amounts, BaseState, GenerationId, Merged, Recovery};
 use serde::Serialize;
 
+use super::compact::Shortened;
 use super::look::{Checked, Info};
 use super::record::recovered;
 use super::travel::{Merges, Moved};
@@ -26,18 +27,25 @@ pub struct Estimated {
 pub fn merged(merged: &Merged) {
     let mut page = Page::default();
     for disk in &merged.disks {
-        let amounts = &disk.amounts;
-        page.line(format!(
-            "{}: {} changed, {} written, {} freed, {} skipped (the base held the same)",
-            disk.name,
-            HumanBytes(amounts.changed),
-            HumanBytes(amounts.written),
-            HumanBytes(amounts.freed),
-            HumanBytes(amounts.skipped)
-        ));
+        page.line(format!("{}: {}", disk.name, amounts(&disk.amounts)));
         page.line(format!("  generation {} -> {}", disk.from, disk.to));
     }
     page.print();
+}
+
+fn amounts(amounts: &Amounts) -> String {
+    let Amounts { changed, written, freed, skipped, reused } = *amounts;
+    let mut text = format!(
+        "{} changed, {} written, {} freed, {} skipped (the base held the same)",
+        HumanBytes(changed),
+        HumanBytes(written),
+        HumanBytes(freed),
+        HumanBytes(skipped)
+    );
+    if reused > 0 {
+        text.push_str(&format!(", {} found (an interrupted merge had written them)", HumanBytes(reused)));
+    }
+    text
 }
 
 /// What a merge would do.
@@ -59,9 +67,36 @@ pub fn estimated(estimated: &Estimated) {
     page.print();
 }
 
+/// What compacting did.
+pub fn compacted(shortened: &Shortened) {
+    let Shortened { base, compacted, forgotten: count } = shortened;
+    let mut page = Page::default();
+    page.line(format!(
+        "{}: {} now, {} given back, {} moved",
+        plain(base),
+        HumanBytes(compacted.after),
+        HumanBytes(compacted.before.saturating_sub(compacted.after)),
+        HumanBytes(compacted.moved)
+    ));
+    page.line(format!("  generation {}", compacted.generation));
+    if *count > 0 {
+        page.line(format!("  {} any more", forgotten(*count)));
+    }
+    page.print();
+}
+
+/// So many merges are out of reach.
+pub fn forgotten(count: usize) -> String {
+    let merges = if count == 1 { "merge" } else { "merges" };
+    format!("{count} {merges} before it can't be undone or redone")
+}
+
 /// What undo or redo did.
 pub fn moved(moved: &Moved) {
     let mut page = Page::default();
+    if moved.disks.is_empty() {
+        page.line("That is the state that the bases are in: nothing was changed.");
+    }
     for disk in &moved.disks {
         page.line(format!("{}: {} -> {}", plain(&disk.base), generation(disk.from), generation(disk.to)));
     }
@@ -78,15 +113,20 @@ pub fn history(history: &Merges) {
         let time = merge.time.map(|time| time.strftime("%Y-%m-%d %H:%M UTC").to_string()).unwrap_or_default();
         let state = if merge.in_effect { "in effect" } else { "undone" };
         let changed = HumanBytes(merge.changed);
-        page.line(format!("{time}  {}  {changed}  {state}", plain(&merge.note)));
+        page.line(format!("{:>3}  {time}  {}  {changed}  {state}", merge.number, plain(&merge.note)));
         for disk in &merge.disks {
-            page.line(format!(
-                "  {}: {} -> {}",
-                plain(&disk.base),
-                generation(disk.from),
-                generation(disk.to)
-            ));
+            let (from, to) = (generation(disk.from), generation(disk.to));
+            page.line(format!("     {}: {}, {from} -> {to}", plain(&disk.base), HumanBytes(disk.changed)));
         }
+    }
+    if !history.merges.is_empty() {
+        let state = match history.state {
+            0 => "before merge 1".to_owned(),
+            number => format!("after merge {number}"),
+        };
+        page.line(format!(
+            "The bases are as {state}. Go to another state with undo --to N or redo --to N; 0 is before merge 1."
+        ));
     }
     page.print();
 }
@@ -175,6 +215,17 @@ fn plain(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_an_interrupted_merge_had_written_is_told_only_if_there_was_any() {
+        let told = |reused| amounts(&Amounts { changed: 4096, reused, ..Amounts::default() });
+        assert!(!told(0).contains("found"), "{}", told(0));
+        assert!(
+            told(2048).ends_with(", 2.00 KiB found (an interrupted merge had written them)"),
+            "{}",
+            told(2048)
+        );
+    }
 
     #[test]
     fn text_of_a_stranger_can_not_command_the_terminal() {
