@@ -7,6 +7,8 @@
 mod bench;
 #[path = "disk_cli/cancelled.rs"]
 mod cancelled;
+#[path = "disk_cli/compact.rs"]
+mod compact;
 #[path = "disk_cli/help.rs"]
 mod help;
 #[path = "disk_cli/history.rs"]
@@ -15,6 +17,8 @@ mod history;
 mod look;
 #[path = "disk_cli/merge.rs"]
 mod merge;
+#[path = "disk_cli/raw.rs"]
+mod raw;
 #[path = "disk_cli/recovery.rs"]
 mod recovery;
 #[path = "disk_cli/refusals.rs"]

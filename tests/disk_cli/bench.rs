@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{BufRead, BufReader, Seek, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::SystemTime;
 
 use serde_json::Value;
 
@@ -49,9 +50,21 @@ impl Bench {
 
     /// Makes an overlay of `base` with QEMU and writes to it.
     pub fn overlay(&self, name: &str, base: &Path, options: &str, commands: &[&str]) -> PathBuf {
+        self.overlay_of("qcow2", name, base, options, commands)
+    }
+
+    /// As [`Bench::overlay`], of a base in `format`.
+    pub fn overlay_of(
+        &self,
+        format: &str,
+        name: &str,
+        base: &Path,
+        options: &str,
+        commands: &[&str],
+    ) -> PathBuf {
         let path = self.path(name);
         let _ = std::fs::remove_file(&path);
-        let mut args = vec!["create", "-q", "-f", "qcow2", "-b", text(base), "-F", "qcow2"];
+        let mut args = vec!["create", "-q", "-f", "qcow2", "-b", text(base), "-F", format];
         if !options.is_empty() {
             args.extend(["-o", options]);
         }
@@ -189,6 +202,50 @@ pub fn poke(path: &Path, at: u64, bytes: &[u8]) {
     let mut file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
     file.seek(SeekFrom::Start(at)).unwrap();
     file.write_all(bytes).unwrap();
+}
+
+/// Takes a record back by one write: spoils the slot with the higher sequence. The one before says "under way".
+pub fn make_pending(record: &Path) {
+    let bytes = std::fs::read(record).unwrap();
+    let (one, other) = bytes.split_at(bytes.len() / 2);
+    let sequence = |slot: &[u8]| u64::from_be_bytes(slot[16..24].try_into().unwrap());
+    let newest = if sequence(one) > sequence(other) { 0 } else { one.len() as u64 };
+    poke(record, newest, b"spoiled!");
+    assert!(pocketvm_disk::CommitFile::is_interrupted(record).unwrap(), "the test does not do what it says");
+}
+
+/// Everything in the folder, with times, to tell that nothing was changed, made or removed.
+pub fn all_files(folder: &Path) -> Vec<(PathBuf, SystemTime, Vec<u8>)> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let modified = std::fs::metadata(&path).unwrap().modified().unwrap();
+                let bytes = std::fs::read(&path).unwrap();
+                files.push((path, modified, bytes));
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// What the program answered to a refused command, which changed nothing.
+pub fn refused(bench: &Bench, what: &str, command: &[&str]) -> String {
+    let before = all_files(&bench.path(""));
+    let ran = bench.disk(command);
+    assert!(ran.code.is_some_and(|code| code != 0), "{what}: {}{}", ran.stdout, ran.stderr);
+    assert!(all_files(&bench.path("")) == before, "{what}: something was changed");
+    assert_eq!(ran.stdout, "", "{what}");
+    let mut answer = format!("{what}: {}\n", ran.code.unwrap());
+    for line in bench.plain(&ran.stderr).lines() {
+        writeln!(answer, "    {line}").unwrap();
+    }
+    answer
 }
 
 /// A `qemu-io` that has an image open for writing until it is dropped.

@@ -2,7 +2,8 @@
 
 use super::bench::Bench;
 
-const COMMANDS: [&str; 8] = ["merge", "undo", "redo", "history", "recover", "check", "info", "map"];
+const COMMANDS: [&str; 9] =
+    ["merge", "undo", "redo", "history", "compact", "recover", "check", "info", "map"];
 
 #[test]
 fn every_command_has_a_help_with_examples_that_start_with_its_name() {

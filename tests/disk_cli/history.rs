@@ -1,6 +1,6 @@
 //! Undo, redo and history.
 
-use super::bench::{Bench, assert_clean, assert_same, io, text};
+use super::bench::{Bench, assert_clean, assert_same, io, refused, text};
 
 #[test]
 fn a_merge_is_undone_and_redone_for_all_of_its_bases_together() {
@@ -68,6 +68,75 @@ fn as_many_merges_are_kept_as_were_asked_for() {
     let refused = bench.disk(&["redo", "base.qcow2"]);
     assert_eq!(refused.code, Some(2), "{}", refused.stderr);
     assert!(refused.stderr.contains("no undone merge"), "{}", refused.stderr);
+}
+
+#[test]
+fn undo_and_redo_go_to_any_kept_state_by_the_number_that_history_tells() {
+    let bench = Bench::new();
+    let base = bench.image("base.qcow2", "", "16M");
+    let mut contents = vec![bench.content("0.raw", &base)];
+    for number in 1..=3 {
+        let overlay =
+            bench.overlay("overlay", &base, "", &[&format!("write -P {number} {number}M {number}M")]);
+        contents.push(bench.content(&format!("{number}.raw"), &overlay));
+        bench.done(&["merge", "base.qcow2", "overlay", "--keep", "9"]);
+    }
+    let history = || bench.done(&["history", "base.qcow2", "--json"]).event("disk-history");
+    let told = history();
+    for at in 0..3 {
+        let merge = &told["merges"][at];
+        assert_eq!((&merge["number"], &merge["in_effect"]), (&(at + 1).into(), &true.into()), "{told}");
+        assert_eq!(merge["changed"], (at + 1) << 20, "{told}");
+        assert_eq!(merge["disks"][0]["changed"], (at + 1) << 20, "{told}");
+    }
+    for (word, from, to) in
+        [("undo", 3, 1), ("redo", 1, 2), ("undo", 2, 0), ("redo", 0, 3), ("undo", 3, 3), ("redo", 3, 3)]
+    {
+        assert_eq!(history()["state"], from);
+        let ran = bench.done(&[word, "base.qcow2", "--to", &to.to_string(), "--json"]);
+        let moved = ran.event("disk-moved");
+        assert_eq!((&moved["from"], &moved["to"]), (&from.into(), &to.into()), "{moved}");
+        assert_eq!(moved["disks"].as_array().unwrap().is_empty(), from == to, "{moved}");
+        assert_clean(&base);
+        assert_same(&base, &contents[to as usize]);
+    }
+    bench.done(&["undo", "base.qcow2"]);
+    let page = bench.done(&["history", "base.qcow2"]).stdout;
+    for line in
+        ["  1  20", "  3  20", "1.00 MiB  in effect", "3.00 MiB  undone", "The bases are as after merge 2."]
+    {
+        assert!(page.contains(line), "{line}: {page}");
+    }
+    for (word, to, why) in [
+        ("undo", "3", "the bases are in state 2; forward to 3 leads redo"),
+        ("redo", "1", "the bases are in state 2; back to 1 leads undo"),
+        ("redo", "4", "there is no state 4, only those from 0 to 3"),
+    ] {
+        let answer = refused(&bench, word, &[word, "base.qcow2", "--to", to]);
+        assert!(answer.starts_with(&format!("{word}: 2\n    error: {why}: ")), "{answer}");
+    }
+    assert_same(&base, &contents[2]);
+}
+
+#[test]
+fn a_way_on_which_no_merge_changed_the_named_base_is_refused_and_another_takes_all_along() {
+    let bench = Bench::new();
+    let (a, b) = (bench.image("a.qcow2", "", "16M"), bench.image("b.qcow2", "", "16M"));
+    let before = [&a, &b].map(|base| bench.content(&format!("{}.raw", text(base)), base));
+    for name in ["a.qcow2", "b.qcow2", "b.qcow2"] {
+        bench.overlay("overlay", &bench.path(name), "", &["write -P 1 0 1M"]);
+        bench.done(&["merge", name, "overlay", "--keep", "9"]);
+    }
+    let answer = refused(&bench, "undo", &["undo", "a.qcow2", "--to", "1"]);
+    assert!(
+        answer.contains("the 2 merges that are to be taken did not change a.qcow2, but b.qcow2"),
+        "{answer}"
+    );
+    bench.done(&["undo", "a.qcow2", "--to", "0"]);
+    for (base, content) in [&a, &b].into_iter().zip(&before) {
+        assert_clean(base);
+        assert_same(base, content);
+    }
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! Merging: what it does to bases, overlays and records, and what it says.
 
-use insta::assert_snapshot;
+use std::process::Stdio;
 
-use super::bench::{Bench, assert_clean, assert_same, io, qemu, text};
+use insta::assert_snapshot;
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
+
+use super::bench::{Bench, assert_clean, assert_same, io, program, qemu, text};
 
 #[test]
 fn two_disks_are_merged_in_one_step_and_read_as_their_overlays_did() {
@@ -161,6 +164,41 @@ fn a_base_that_another_program_wrote_to_is_checked_again_and_its_history_ends() 
     assert_same(&base, &content);
     let history = bench.done(&["history", "base.qcow2", "--json"]).event("disk-history");
     assert_eq!(history["merges"].as_array().unwrap().len(), 1, "{history}");
+}
+
+/// How many bytes a merge of 24 MiB read, from files and caches.
+fn bytes_read(more: &[&str]) -> u64 {
+    let bench = Bench::new();
+    let base = bench.image("base.qcow2", "", "64M");
+    let overlay = bench.overlay("overlay.qcow2", &base, "", &["write -P 2 1M 24M"]);
+    let content = bench.content("content.raw", &overlay);
+    let args = [&["merge", "base.qcow2", "overlay.qcow2"], more].concat();
+    let mut child = program()
+        .args(args)
+        .current_dir(bench.path(""))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Its end, but not its removal, which would take the counters along.
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+    waitid(WaitId::Pid(Pid::from_child(&child)), options).unwrap();
+    let counters = std::fs::read_to_string(format!("/proc/{}/io", child.id()));
+    assert!(child.wait().unwrap().success());
+    assert_clean(&base);
+    assert_same(&base, &content);
+    let counters =
+        counters.expect("this test needs a kernel that counts what a process reads (/proc/PID/io)");
+    counters.lines().find_map(|line| line.strip_prefix("rchar: ")).unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_data_is_read_back_if_that_is_asked_for() {
+    let (without, with) = (bytes_read(&[]), bytes_read(&["--verify"]));
+    assert!(
+        with - without >= 24 << 20 && without < 36 << 20,
+        "{without} bytes read without, {with} with --verify"
+    );
 }
 
 #[test]

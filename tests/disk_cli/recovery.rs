@@ -1,8 +1,8 @@
 //! What was interrupted in the midst of a flip: every command finishes it, or takes it back, before anything else.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use super::bench::{Bench, assert_clean, assert_same, io, poke, qemu, text};
+use super::bench::{Bench, assert_clean, assert_same, io, make_pending, poke, qemu, text};
 
 /// A base whose last merge did not get beyond its commit record: the header block is torn.
 struct Interrupted {
@@ -34,16 +34,6 @@ impl Interrupted {
         poke(&base, 0, &[0x5a; 512]);
         Interrupted { bench, base, record, old_header, before, after }
     }
-}
-
-/// Takes a record back by one write: spoils the slot with the higher sequence. The one before says "under way".
-fn make_pending(record: &Path) {
-    let bytes = std::fs::read(record).unwrap();
-    let (one, other) = bytes.split_at(bytes.len() / 2);
-    let sequence = |slot: &[u8]| u64::from_be_bytes(slot[16..24].try_into().unwrap());
-    let newest = if sequence(one) > sequence(other) { 0 } else { one.len() as u64 };
-    poke(record, newest, b"spoiled!");
-    assert!(pocketvm_disk::CommitFile::is_interrupted(record).unwrap(), "the test does not do what it says");
 }
 
 #[test]

@@ -1,45 +1,9 @@
 //! What is refused: one sentence, what is safe, a hint, and an exit code; and nothing is touched.
 
-use std::fmt::Write;
-use std::path::Path;
-
 use insta::assert_snapshot;
 use pocketvm_disk::CommitFile;
 
-use super::bench::{Bench, Writer, io, poke, qemu, text};
-
-/// Everything in the folder, to tell that nothing was changed, made or removed.
-fn all_files(folder: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
-    let mut files = Vec::new();
-    let mut folders = vec![folder.to_owned()];
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                let bytes = std::fs::read(&path).unwrap();
-                files.push((path, bytes));
-            }
-        }
-    }
-    files.sort();
-    files
-}
-
-/// What the program answered to a refused command, which changed nothing.
-fn refused(bench: &Bench, what: &str, command: &[&str]) -> String {
-    let before = all_files(&bench.path(""));
-    let ran = bench.disk(command);
-    assert!(ran.code.is_some_and(|code| code != 0), "{what}: {}{}", ran.stdout, ran.stderr);
-    assert!(all_files(&bench.path("")) == before, "{what}: something was changed");
-    assert_eq!(ran.stdout, "", "{what}");
-    let mut answer = format!("{what}: {}\n", ran.code.unwrap());
-    for line in bench.plain(&ran.stderr).lines() {
-        writeln!(answer, "    {line}").unwrap();
-    }
-    answer
-}
+use super::bench::{Bench, Writer, io, poke, qemu, refused, text};
 
 #[test]
 fn each_base_that_is_not_supported_is_refused_with_its_own_sentence() {
@@ -133,7 +97,7 @@ fn a_command_line_that_makes_no_sense_is_refused_before_anything_is_made() {
     bench.image("drive/disks/base.qcow2", "", "16M");
     std::os::unix::fs::symlink("../b/base.qcow2", bench.path("a/link.qcow2")).unwrap();
     let id = "0f6f3a43-5d5e-4b7c-9f0e-3a1c5b2d7e11";
-    let cases: [(&str, &[&str]); 16] = [
+    let cases: [(&str, &[&str]); 20] = [
         ("a base without an overlay", &["merge", "a/base.qcow2", "overlay.qcow2", "b/base.qcow2"]),
         ("one image", &["merge", "a/base.qcow2"]),
         ("an image into itself", &["merge", "a/base.qcow2", "a/../a/base.qcow2"]),
@@ -152,6 +116,10 @@ fn a_command_line_that_makes_no_sense_is_refused_before_anything_is_made() {
             &["merge", "a/base.qcow2", "overlay.qcow2", "--expect", id, "--expect", id],
         ),
         ("no generation", &["merge", "a/base.qcow2", "overlay.qcow2", "--expect", "latest"]),
+        ("a raw base that is none", &["merge", "a/base.qcow2", "overlay.qcow2", "--raw", "b/base.qcow2"]),
+        ("a raw base that does not exist", &["merge", "a/base.qcow2", "overlay.qcow2", "--raw", "none"]),
+        ("compacting a base of a drive", &["compact", "drive/disks/base.qcow2"]),
+        ("a state that is no number", &["undo", "a/base.qcow2", "--to", "first"]),
         ("none to keep", &["merge", "a/base.qcow2", "overlay.qcow2", "--keep", "0"]),
         ("undo without a record", &["undo", "a/base.qcow2"]),
         ("history without a record", &["history", "a/base.qcow2"]),
