@@ -38,17 +38,11 @@ pub fn spread<T: Ord + Copy>(values: impl Iterator<Item = T>) -> Spread<T> {
 }
 
 pub fn heading() {
+    let columns = ["written, MiB", "flash, MiB", "requests", "flushes", "peak, MiB"];
+    let [written, flash, requests, flushes, peak] = columns;
+    let (workload, side, wall, ratio) = ("workload", "side", "wall, s", "commit / merge: wall, flash");
     println!(
-        "{:<11} {:<12} {:>22} {:>12} {:>12} {:>9} {:>8} {:>9}   {}",
-        "workload",
-        "side",
-        "wall, s",
-        "written, MiB",
-        "flash, MiB",
-        "requests",
-        "flushes",
-        "peak, MiB",
-        "commit / merge: wall, flash"
+        "{workload:<11} {side:<12} {wall:>22} {written:>12} {flash:>12} {requests:>9} {flushes:>8} {peak:>9}   {ratio}"
     );
 }
 
