@@ -178,11 +178,15 @@ pub fn health(health: &Health) {
     for disk in &health.disks {
         let generation = disk.generation.as_deref().unwrap_or("none yet");
         page.line(format!(
-            "Disk   {} ({}, {}): generation {generation}",
+            "Disk   {} ({}, {}, {}): generation {generation}",
             disk.name,
             disk.file,
+            disk.format.as_str(),
             HumanBytes(disk.size)
         ));
+        for layer in &disk.below {
+            page.line(format!("  over {} ({})", layer.path.display(), layer.format));
+        }
         for problem in &disk.problems {
             page.line(format!("  problem: {problem}"));
         }

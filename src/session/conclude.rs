@@ -137,7 +137,7 @@ fn merge_disks_as_one(
             .map_err(failed)?;
     for disk in disks {
         let described = claim.drive.manifest().disk(&disk.name);
-        let now = described.map(|described| claim.generation(&described.file)).transpose()?.flatten();
+        let now = described.map(|described| claim.generation(described)).transpose()?.flatten();
         if now != Some(disk.next) {
             return Err(Error::new(
                 Kind::Merge,

@@ -12,6 +12,7 @@ pub mod plan;
 pub mod status;
 pub mod supervision;
 
+mod base;
 mod carried;
 mod claim;
 mod conclude;

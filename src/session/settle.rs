@@ -301,15 +301,12 @@ fn supervised<'a>(claim: &Claim, folder: &'a Folder, record: &SessionRecord) -> 
             folder: folder_below_volume(claim.drive.root()),
             generations: disks
                 .clone()
-                .filter_map(|disk| {
-                    Some((disk.file.clone(), recorded(disk.name.as_str())?.generation.clone()))
-                })
+                .filter_map(|disk| Some((disk.clone(), recorded(disk.name.as_str())?.generation.clone())))
                 .collect(),
         },
         disks: disks
             .map(|disk| SupervisedDisk {
-                name: disk.name.as_str().to_owned(),
-                base: disk.file.clone(),
+                described: disk.clone(),
                 overlay: folder.overlay(disk.name.as_str()),
                 keep: recorded(disk.name.as_str()).is_some_and(|recorded| recorded.keep),
             })
