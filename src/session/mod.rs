@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+pub mod compact;
 pub mod controls;
 pub mod event;
 pub mod history;
@@ -21,6 +22,7 @@ mod folder;
 mod job;
 mod leftover;
 mod prepare;
+mod progress;
 mod proposal;
 mod run;
 mod settle;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::claim::{Claim, gone};
+use super::claim::{Claim, disk_error, gone};
 use super::controls::Controls;
 use super::event::{Answer, Event, Notice, Outcome, Question, Step, View};
 use super::folder::Folder;
@@ -119,7 +119,9 @@ fn give_up(
         return Err(away);
     }
     view.show(&Event::notice(Notice::Abandoned, format!("Given up as asked: {away}")));
-    claim.drive.write_clean(None)
+    claim.drive.write_clean(None)?;
+    // What that session had begun to save can't be gone on with any more.
+    pocketvm_disk::give_up(&claim.commit).map_err(disk_error)
 }
 
 /// Does what was decided about a left-over session.
