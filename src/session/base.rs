@@ -25,6 +25,8 @@ pub struct Base {
     pub virtual_size: u64,
     /// Bytes of its file.
     pub file_size: u64,
+    /// Bytes of a cluster; a raw image has none.
+    pub cluster_size: Option<u64>,
     /// Its generation; none if it is fresh or another program wrote to it.
     pub generation: Option<GenerationId>,
     /// The layers below it, the next one first: absolute, without links, inside the drive.
@@ -42,9 +44,15 @@ impl Base {
         match disk.format {
             Format::Qcow2 => {
                 let info = pocketvm_disk::inspect(&path).map_err(not_qcow2)?;
-                let (virtual_size, file_size) = (info.virtual_size, info.file_size);
-                let below = layers(drive, disk)?;
-                Ok(Base { path, format: disk.format, virtual_size, file_size, generation, below })
+                Ok(Base {
+                    path,
+                    format: disk.format,
+                    virtual_size: info.virtual_size,
+                    file_size: info.file_size,
+                    cluster_size: Some(info.cluster_size),
+                    generation,
+                    below: layers(drive, disk)?,
+                })
             }
             Format::Raw => {
                 let file_size = fs_err::metadata(&path)?.len();
@@ -53,7 +61,15 @@ impl Base {
                     return Err(Error::new(Kind::Disk, what).hint("give it its size, or name another file"));
                 }
                 let virtual_size = file_size.next_multiple_of(SECTOR);
-                Ok(Base { path, format: disk.format, virtual_size, file_size, generation, below: vec![] })
+                Ok(Base {
+                    path,
+                    format: disk.format,
+                    virtual_size,
+                    file_size,
+                    cluster_size: None,
+                    generation,
+                    below: vec![],
+                })
             }
         }
     }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::Options;
 use super::base::Base;
 use super::claim::{Claim, disk_error};
-use super::folder::{CLUSTER, Folder};
+use super::folder::{CLUSTER, Folder, overlay_cluster};
 use super::job::Job;
 use super::plan::Plan;
 use crate::drive::manifest::{Format, Manifest, Qemu};
@@ -99,7 +99,7 @@ pub fn prepare(claim: &Claim, plan: &Plan, scratch: &scratch::Root, options: &Op
         let base = claim.base(disk)?;
         let options = CreateOptions {
             virtual_size: base.virtual_size,
-            cluster_size: CLUSTER,
+            cluster_size: overlay_cluster(base.cluster_size),
             backing: Some((base.path, base.format.as_str())),
             content: &[],
         };
