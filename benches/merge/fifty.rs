@@ -53,7 +53,7 @@ fn sessions(bench: &Bench<'_>, ours: bool) -> Vec<Duration> {
         stick.control().set_model(if measured { Model::Cheap } else { Model::Instant });
         let took = match generation {
             Some(expected) => {
-                let took = side::merge(&mount, &overlay, expected);
+                let took = side::merge(&mount, &overlay, expected, false);
                 generation = Some(now(&base));
                 took
             }

@@ -38,11 +38,11 @@ pub fn commit_file(folder: &Path) -> CommitFile {
 }
 
 /// Merges an overlay into the base of a folder, and returns its new generation.
-pub fn merge(folder: &Path, overlay: &Path, expected: GenerationId) -> GenerationId {
+pub fn merge(folder: &Path, overlay: &Path, expected: GenerationId, verify: bool) -> GenerationId {
     let next = GenerationId::random();
     let disk =
         MergeDisk { name: "disk".into(), base: BASE.into(), overlay: overlay.to_owned(), expected, next };
-    pocketvm_disk::merge(&commit_file(folder), &[disk], &()).expect("a merge");
+    pocketvm_disk::merge(&commit_file(folder).verifying(verify), &[disk], &()).expect("a merge");
     next
 }
 
@@ -72,7 +72,7 @@ pub fn templates(bench: &Bench<'_>, workload: Workload, cluster: u64) -> [Templa
         let earlier = bench.folder.join("earlier.qcow2");
         overlay(&earlier, &base, cluster);
         workload.earlier(&earlier, bench);
-        let generation = merge(&places[1], &earlier, stamp(&places[1]));
+        let generation = merge(&places[1], &earlier, stamp(&places[1]), false);
         run("qemu-img", &["commit", "-q", "-d", text(&earlier)]);
         std::fs::write(&id, generation.to_string()).expect("room");
     }

@@ -18,11 +18,19 @@ const STICK: u64 = 3072;
 pub enum Side {
     Commit(u64),
     Merge(u64),
+    /// With all data read back before it counts.
+    Verified(u64),
     Copy,
 }
 
-pub const SIDES: [Side; 5] =
-    [Side::Commit(65536), Side::Commit(16384), Side::Merge(65536), Side::Merge(16384), Side::Copy];
+pub const SIDES: [Side; 6] = [
+    Side::Commit(65536),
+    Side::Commit(16384),
+    Side::Merge(65536),
+    Side::Merge(16384),
+    Side::Verified(16384),
+    Side::Copy,
+];
 
 /// Measures a workload and prints its rows.
 pub fn workload(bench: &Bench<'_>, model: Model, file_system: FileSystem, workload: Workload, runs: usize) {
@@ -54,14 +62,14 @@ fn one(
     control.set_model(Model::Instant);
     let template = match side {
         Side::Commit(cluster) => Some(place(bench, mount, workload, cluster, 0)),
-        Side::Merge(cluster) => Some(place(bench, mount, workload, cluster, 1)),
+        Side::Merge(cluster) | Side::Verified(cluster) => Some(place(bench, mount, workload, cluster, 1)),
         Side::Copy => {
             clear(mount);
             None
         }
     };
     let cluster = match side {
-        Side::Commit(cluster) | Side::Merge(cluster) => cluster,
+        Side::Commit(cluster) | Side::Merge(cluster) | Side::Verified(cluster) => cluster,
         Side::Copy => 65536,
     };
     let overlay = images::session_overlay(bench, workload, cluster, &mount.join(BASE));
@@ -69,7 +77,8 @@ fn one(
     control.set_model(model);
     control.reset_counters();
     let took = match (side, template.and_then(|template| template.generation)) {
-        (Side::Merge(_), Some(generation)) => side::merge(mount, &overlay, generation),
+        (Side::Merge(_), Some(generation)) => side::merge(mount, &overlay, generation, false),
+        (Side::Verified(_), Some(generation)) => side::merge(mount, &overlay, generation, true),
         (Side::Copy, _) => side::start(&["copy", text(mount), &bytes.to_string()]),
         _ => side::commit(mount, &overlay),
     };

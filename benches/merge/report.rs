@@ -50,6 +50,7 @@ fn name(side: Side) -> String {
     match side {
         Side::Commit(cluster) => format!("commit {}K", cluster / 1024),
         Side::Merge(cluster) => format!("merge {}K", cluster / 1024),
+        Side::Verified(cluster) => format!("verified {}K", cluster / 1024),
         Side::Copy => "plain copy".to_owned(),
     }
 }
@@ -66,7 +67,7 @@ pub fn rows(workload: Workload, changed: u64, found: &[Vec<Figures>]) {
     for (at, side) in SIDES.into_iter().enumerate() {
         let time = wall(at);
         let ratio = match side {
-            Side::Merge(cluster) => {
+            Side::Merge(cluster) | Side::Verified(cluster) => {
                 let peer = SIDES.iter().position(|other| *other == Side::Commit(cluster)).expect("its peer");
                 let flash = |at| count(at, |counters| counters.flash).max(1) as f64;
                 format!(
