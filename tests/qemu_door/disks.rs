@@ -128,7 +128,7 @@ fn a_guest_goes_on_when_its_drive_comes_back_elsewhere() {
 }
 
 #[test]
-fn so_does_one_whose_base_has_layers_below_it() {
+fn a_guest_whose_base_has_layers_goes_on_when_its_drive_comes_back_elsewhere() {
     goes_on_when_the_drive_comes_back(&Ground::Chain, 128);
 }
 
