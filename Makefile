@@ -8,6 +8,7 @@ SHELL := /bin/bash
 export CARGO_TARGET_DIR ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/pocketvm/target
 export PATH := $(PATH):$(HOME)/.cargo/bin
 
+FACTOR ?= 10
 ROUNDS ?= 30
 FUZZ_SECONDS ?= 20
 SEED ?=
@@ -34,8 +35,12 @@ windows: ## builds for Windows and runs it under Wine; checks the build for macO
 
 test: setup lint unit-tests advisories ## passes every check and test, with real guests
 
-soak: ## sessions cut short at random moments: make soak ROUNDS=100 [SEED=…]
-	@scripts/setup.sh build test
+soak: ## everything at length: power cuts, random sessions, fuzzing, real guests: make soak [FACTOR=10 FUZZ_SECONDS=60 ROUNDS=30 SEED=…]
+	@scripts/setup.sh build test fuzz
+	POCKETVM_SOAK=$(FACTOR) cargo test --locked -p pocketvm-disk \
+		--test crash --test cuts --test recovery --test raw --test hostile --test sessions --test bounds
+	POCKETVM_SOAK=$(FACTOR) cargo test --locked -p pocketvm-stick
+	@scripts/fuzz.sh $(FUZZ_SECONDS)
 	@POCKETVM_SOAK_ROUNDS=$(ROUNDS) POCKETVM_SOAK_SEED=$(SEED) \
 		cargo test --locked --test e2e -- --ignored --nocapture nothing_that_was_saved
 

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 fn make(arguments: &[&Path]) -> Output {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/make-stick.sh");
-    Command::new(script).args(arguments).output().expect("bash is missing")
+    Command::new(script).args(arguments).env("POCKETVM_SLACK", "8").output().expect("bash is missing")
 }
 
 #[test]
@@ -25,6 +25,13 @@ fn a_stick_made_from_two_disk_images_is_healthy() {
     let drive = pocketvm::drive::Drive::open(&stick).unwrap();
     assert_eq!(drive.manifest().machine.name.as_str(), r#"The "best" \ PC"#);
     assert_eq!(drive.manifest().disks.iter().map(|disk| disk.keep).collect::<Vec<_>>(), [false, true]);
+
+    // The disk that is kept has room that was written, not a hole.
+    use std::os::unix::fs::MetadataExt;
+    let [system, user] = ["system", "user"]
+        .map(|disk| std::fs::metadata(stick.join(format!("disks/{disk}/base.qcow2"))).unwrap());
+    assert_eq!(user.len(), system.len() + (8 << 20));
+    assert!(user.blocks() * 512 >= 8 << 20);
 }
 
 #[test]

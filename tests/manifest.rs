@@ -7,7 +7,7 @@ use std::path::{Component, Path};
 use insta::assert_snapshot;
 use pocketvm::Kind;
 use pocketvm::drive::Manifest;
-use pocketvm::drive::manifest::{Controller, Firmware, Plain, Size, Verify};
+use pocketvm::drive::manifest::{Controller, Firmware, Format, Plain, Size, Verify};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -94,7 +94,7 @@ machine: {name: 'Müllers Gerät ☂', uuid: 0F6F3A43-5d5e-4b7c-9f0e-3a1c5b2d7e1
 memory: {min: 512 MiB, max: 4GiB}\r
 cpus: {max: 2}\r
 disks:\r
-  - {name: system, file: disks/mit Leerzeichen/ディスク.qcow2, keep: yes, controller: virtio}\r
+  - {name: system, file: disks/mit Leerzeichen/ディスク.qcow2, format: raw, keep: yes, controller: virtio}\r
 paging: {size: 2 GiB}\r
 scratch: {room: 20 GiB, plain: accepted}\r
 saves: {keep: 64, verify: data}\r
@@ -110,6 +110,7 @@ hypervisors: {qemu: {template: t/q.yaml, variables: {display: 'gtk,gl=on', cpu: 
     let system = manifest.disk("system").unwrap();
     assert_eq!(system.file.as_str(), "disks/mit Leerzeichen/ディスク.qcow2");
     assert_eq!((system.keep, system.controller), (true, Controller::Virtio));
+    assert_eq!(system.format, Format::Raw);
     assert_eq!(manifest.scratch.plain, Plain::Accepted);
     assert_eq!((manifest.saves.keep, manifest.saves.verify), (64, Verify::Data));
     let variables = manifest.hypervisors.qemu.variables.as_map();
@@ -185,6 +186,7 @@ fn every_mistake_gets_one_sentence_with_line_and_column() {
         ("a name too long", with("Work", &"W".repeat(65))),
         ("a name of two lines", with("Work", "\"Wo\\nrk\"")),
         ("an unknown controller", with("keep: true", "keep: true\n    controller: acpi")),
+        ("an unknown format", with("keep: true", "keep: true\n    format: vmdk")),
         ("an unknown firmware", with("name: Work", "name: Work\n  firmware: uefi")),
         ("a UUID that is none", with("name: Work", "name: Work\n  uuid: 12")),
         ("an address that is none", with("name: Work", "name: Work\n  mac: 52-54-00-12-34-56")),

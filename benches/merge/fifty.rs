@@ -10,7 +10,7 @@ use crate::images::{self, BASE};
 use crate::report::spread;
 use crate::side;
 use crate::tools::{cool_down, qemu_io};
-use crate::workload::{MIB, SIZE, Workload};
+use crate::workload::{Bench, MIB, Workload};
 
 const CLUSTER: u64 = 16384;
 const SESSIONS: u64 = 50;
@@ -18,9 +18,9 @@ const SESSIONS: u64 = 50;
 const MEASURED: u64 = 3;
 
 /// Measures, and prints what became of the advantage.
-pub fn run(folder: &Path) {
+pub fn run(bench: &Bench<'_>) {
     println!("\n== fifty sessions in a row, cheap stick, ext4, {} KiB clusters", CLUSTER / 1024);
-    let times: Vec<Vec<Duration>> = [false, true].map(|ours| sessions(folder, ours)).into();
+    let times: Vec<Vec<Duration>> = [false, true].map(|ours| sessions(bench, ours)).into();
     let median = |times: &[Duration]| spread(times.iter().copied()).median.as_secs_f64();
     let at = |first: bool, side: usize| {
         let times = &times[side];
@@ -38,23 +38,22 @@ pub fn run(folder: &Path) {
 }
 
 /// Runs all sessions of one side; returns the times of the measured ones.
-fn sessions(folder: &Path, ours: bool) -> Vec<Duration> {
+fn sessions(bench: &Bench<'_>, ours: bool) -> Vec<Duration> {
     let mut stick = Stick::new(FileSystem::Ext4, 4096).expect("a simulated stick");
     let mount = stick.mount().expect("it can be mounted");
-    let template =
-        images::templates(folder, Workload::Scattered, CLUSTER).into_iter().next().expect("a base");
+    let template = images::templates(bench, Workload::Scattered, CLUSTER).into_iter().next().expect("a base");
     let base = mount.join(BASE);
     std::fs::copy(template.folder.join(BASE), &base).expect("room");
     let mut generation = ours.then(|| images::stamp(&mount));
     let mut times = Vec::new();
     for session in 0..SESSIONS {
-        let overlay = work(folder, &base, session);
-        let measured = session < MEASURED || session >= SESSIONS - MEASURED;
+        let overlay = work(bench, &base, session);
+        let measured = !(MEASURED..SESSIONS - MEASURED).contains(&session);
         cool_down();
         stick.control().set_model(if measured { Model::Cheap } else { Model::Instant });
         let took = match generation {
             Some(expected) => {
-                let took = side::merge(&mount, &overlay, expected);
+                let took = side::merge(&mount, &overlay, expected, false);
                 generation = Some(now(&base));
                 took
             }
@@ -75,18 +74,18 @@ fn now(base: &Path) -> GenerationId {
 }
 
 /// A session: 512 writes of 4 KiB all over the data, temporary data that is discarded, and some of the data discarded.
-fn work(folder: &Path, base: &Path, session: u64) -> PathBuf {
-    let overlay = folder.join("overlay.qcow2");
+fn work(bench: &Bench<'_>, base: &Path, session: u64) -> PathBuf {
+    let overlay = bench.folder.join("overlay.qcow2");
     images::overlay(&overlay, base, CLUSTER);
     let mut random = Random(session + 1);
-    let blocks = 400 * MIB / 4096;
+    let blocks = bench.used() / 4096;
     let mut commands: Vec<String> = (0..512)
         .map(|n| format!("write -P {} {} 4k", (n + session) % 251 + 1, random.below(blocks) * 4096))
         .collect();
-    let free = 420 * MIB + random.below((SIZE - 440 * MIB) / MIB) * MIB;
+    let free = bench.used() + random.below((bench.size() - bench.used()) / MIB - 8) * MIB;
     commands.push(format!("write -P 9 {free} 8M"));
     commands.push(format!("discard {free} 8M"));
-    commands.extend((0..16).map(|_| format!("discard {} 64k", random.below(400 * MIB / 65536) * 65536)));
+    commands.extend((0..16).map(|_| format!("discard {} 64k", random.below(bench.used() / 65536) * 65536)));
     qemu_io(&overlay, &commands);
     overlay
 }

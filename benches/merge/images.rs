@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use pocketvm_disk::{CommitFile, GenerationId, MergeDisk};
 
 use crate::tools::{run, text};
-use crate::workload::{SIZE, Workload};
+use crate::workload::{Bench, Workload};
 
 /// File names on the stick.
 pub const BASE: &str = "base.qcow2";
@@ -38,11 +38,11 @@ pub fn commit_file(folder: &Path) -> CommitFile {
 }
 
 /// Merges an overlay into the base of a folder, and returns its new generation.
-pub fn merge(folder: &Path, overlay: &Path, expected: GenerationId) -> GenerationId {
+pub fn merge(folder: &Path, overlay: &Path, expected: GenerationId, verify: bool) -> GenerationId {
     let next = GenerationId::random();
     let disk =
         MergeDisk { name: "disk".into(), base: BASE.into(), overlay: overlay.to_owned(), expected, next };
-    pocketvm_disk::merge(&commit_file(folder), &[disk], &()).expect("a merge");
+    pocketvm_disk::merge(&commit_file(folder).verifying(verify), &[disk], &()).expect("a merge");
     next
 }
 
@@ -53,9 +53,9 @@ pub fn stamp(folder: &Path) -> GenerationId {
 }
 
 /// The bases for a workload: for `qemu-img commit`, and for the shadow merge, of the same content.
-pub fn templates(folder: &Path, workload: Workload, cluster: u64) -> [Template; 2] {
+pub fn templates(bench: &Bench<'_>, workload: Workload, cluster: u64) -> [Template; 2] {
     let kind = if workload.is_session() { "session" } else { "plain" };
-    let places = ["commit", "merge"].map(|side| folder.join(format!("{kind}-{cluster}-{side}")));
+    let places = ["commit", "merge"].map(|side| bench.folder.join(format!("{kind}-{cluster}-{side}")));
     let id = places[1].join("generation");
     if !id.exists() {
         for place in &places {
@@ -63,13 +63,16 @@ pub fn templates(folder: &Path, workload: Workload, cluster: u64) -> [Template; 
         }
         let base = places[0].join(BASE);
         let options = format!("cluster_size={cluster}");
-        run("qemu-img", &["create", "-q", "-f", "qcow2", "-o", &options, text(&base), &SIZE.to_string()]);
-        workload.fill(&base, folder);
+        run(
+            "qemu-img",
+            &["create", "-q", "-f", "qcow2", "-o", &options, text(&base), &bench.size().to_string()],
+        );
+        workload.fill(&base, bench);
         std::fs::copy(&base, places[1].join(BASE)).expect("room");
-        let earlier = folder.join("earlier.qcow2");
+        let earlier = bench.folder.join("earlier.qcow2");
         overlay(&earlier, &base, cluster);
-        workload.earlier(&earlier);
-        let generation = merge(&places[1], &earlier, stamp(&places[1]));
+        workload.earlier(&earlier, bench);
+        let generation = merge(&places[1], &earlier, stamp(&places[1]), false);
         run("qemu-img", &["commit", "-q", "-d", text(&earlier)]);
         std::fs::write(&id, generation.to_string()).expect("room");
     }
@@ -79,30 +82,30 @@ pub fn templates(folder: &Path, workload: Workload, cluster: u64) -> [Template; 
 }
 
 /// The overlay of the measured session over a base that is at `base` on the stick.
-pub fn session_overlay(folder: &Path, workload: Workload, cluster: u64, base: &Path) -> PathBuf {
-    let template = template_overlay(folder, workload, cluster);
-    let copy = folder.join("overlay.qcow2");
+pub fn session_overlay(bench: &Bench<'_>, workload: Workload, cluster: u64, base: &Path) -> PathBuf {
+    let template = template_overlay(bench, workload, cluster);
+    let copy = bench.folder.join("overlay.qcow2");
     std::fs::copy(&template, &copy).expect("room");
     rebase(&copy, base);
     copy
 }
 
-fn template_overlay(folder: &Path, workload: Workload, cluster: u64) -> PathBuf {
-    let template = folder.join(format!("{}-{cluster}.qcow2", workload.name()));
+fn template_overlay(bench: &Bench<'_>, workload: Workload, cluster: u64) -> PathBuf {
+    let template = bench.folder.join(format!("{}-{cluster}.qcow2", workload.name()));
     if !template.exists() {
-        let below = &templates(folder, workload, cluster)[0];
+        let below = &templates(bench, workload, cluster)[0];
         overlay(&template, &below.folder.join(BASE), cluster);
-        workload.work(&template, folder);
+        workload.work(&template, bench);
     }
     template
 }
 
 /// Bytes of the blocks of 4 KiB that a session really changed and that are not zero.
-pub fn changed_bytes(folder: &Path, workload: Workload) -> u64 {
-    let below = templates(folder, workload, 65536)[0].folder.join(BASE);
-    let overlay = template_overlay(folder, workload, 65536);
+pub fn changed_bytes(bench: &Bench<'_>, workload: Workload) -> u64 {
+    let below = templates(bench, workload, 65536)[0].folder.join(BASE);
+    let overlay = template_overlay(bench, workload, 65536);
     let flat = [(below, "before.raw"), (overlay, "after.raw")].map(|(image, name)| {
-        let path = folder.join(name);
+        let path = bench.folder.join(name);
         run("qemu-img", &["convert", "-O", "raw", text(&image), text(&path)]);
         path
     });

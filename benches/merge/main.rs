@@ -31,6 +31,7 @@ fn main() {
     }
     let args = args::Args::parse();
     let folder = tempfile::tempdir_in("/var/tmp").expect("a folder for images");
+    let bench = workload::Bench { folder: folder.path(), scale: args.scale };
     for model in &args.models {
         for file_system in &args.file_systems {
             println!(
@@ -40,12 +41,12 @@ fn main() {
             );
             report::heading();
             for workload in &args.workloads {
-                measure::workload(folder.path(), *model, *file_system, *workload, args.runs);
+                measure::workload(&bench, *model, *file_system, *workload, args.runs);
             }
         }
     }
     if args.fifty {
-        fifty::run(folder.path());
+        fifty::run(&bench);
     }
 }
 

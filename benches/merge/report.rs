@@ -38,17 +38,11 @@ pub fn spread<T: Ord + Copy>(values: impl Iterator<Item = T>) -> Spread<T> {
 }
 
 pub fn heading() {
+    let columns = ["written, MiB", "flash, MiB", "requests", "flushes", "peak, MiB"];
+    let [written, flash, requests, flushes, peak] = columns;
+    let (workload, side, wall, ratio) = ("workload", "side", "wall, s", "commit / merge: wall, flash");
     println!(
-        "{:<11} {:<12} {:>22} {:>12} {:>12} {:>9} {:>8} {:>9}   {}",
-        "workload",
-        "side",
-        "wall, s",
-        "written, MiB",
-        "flash, MiB",
-        "requests",
-        "flushes",
-        "peak, MiB",
-        "commit / merge: wall, flash"
+        "{workload:<11} {side:<12} {wall:>22} {written:>12} {flash:>12} {requests:>9} {flushes:>8} {peak:>9}   {ratio}"
     );
 }
 
@@ -56,6 +50,7 @@ fn name(side: Side) -> String {
     match side {
         Side::Commit(cluster) => format!("commit {}K", cluster / 1024),
         Side::Merge(cluster) => format!("merge {}K", cluster / 1024),
+        Side::Verified(cluster) => format!("verified {}K", cluster / 1024),
         Side::Copy => "plain copy".to_owned(),
     }
 }
@@ -72,7 +67,7 @@ pub fn rows(workload: Workload, changed: u64, found: &[Vec<Figures>]) {
     for (at, side) in SIDES.into_iter().enumerate() {
         let time = wall(at);
         let ratio = match side {
-            Side::Merge(cluster) => {
+            Side::Merge(cluster) | Side::Verified(cluster) => {
                 let peer = SIDES.iter().position(|other| *other == Side::Commit(cluster)).expect("its peer");
                 let flash = |at| count(at, |counters| counters.flash).max(1) as f64;
                 format!(

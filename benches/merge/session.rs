@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use pocketvm_stick::Random;
 
 use crate::tools::{qemu_io, run, text};
-use crate::workload::{MIB, SIZE};
+use crate::workload::{Bench, MIB};
 
 /// What is compared, in bytes: the file system's block.
 const BLOCK: usize = 4096;
@@ -47,18 +47,19 @@ fn noise(random: &mut Random, len: usize) -> Vec<u8> {
 }
 
 /// Makes the file system once, and a base that holds it.
-pub fn fill(base: &Path, folder: &Path) {
+pub fn fill(base: &Path, bench: &Bench<'_>) {
+    let folder = bench.folder;
     let raw = raw(folder);
     if !raw.exists() {
         let file = File::create(&raw).expect("a raw image");
-        file.set_len(SIZE).expect("a sparse file");
+        file.set_len(bench.size()).expect("a sparse file");
         run(
             "mke2fs",
             &["-q", "-F", "-t", "ext4", "-E", "lazy_itable_init=0,lazy_journal_init=0", text(&raw)],
         );
         let mounted = Mounted::new(&raw, folder);
         let mut random = Random(1);
-        for package in 0..400 {
+        for package in 0..400 * bench.scale {
             let folder = mounted.0.join(format!("usr/{package}"));
             std::fs::create_dir_all(&folder).expect("a folder");
             for file in 0..8 {
@@ -66,7 +67,8 @@ pub fn fill(base: &Path, folder: &Path) {
                 std::fs::write(folder.join(file.to_string()), noise(&mut random, len)).expect("a file");
             }
         }
-        std::fs::write(mounted.0.join("database"), noise(&mut random, 64 << 20)).expect("a database");
+        std::fs::write(mounted.0.join("database"), noise(&mut random, (64 << 20) * bench.scale as usize))
+            .expect("a database");
         drop(mounted);
     }
     let cluster = pocketvm_disk::inspect(base).expect("a base").cluster_size;
@@ -75,12 +77,13 @@ pub fn fill(base: &Path, folder: &Path) {
 }
 
 /// Works on the file system of the base under `overlay`, and writes what that changed into the overlay.
-pub fn work(overlay: &Path, folder: &Path, trim: bool) {
+pub fn work(overlay: &Path, bench: &Bench<'_>, trim: bool) {
+    let folder = bench.folder;
     let (before, after) = (raw(folder), folder.join(if trim { "trimmed.raw" } else { "untrimmed.raw" }));
     if !after.exists() {
         run("cp", &["--sparse=always", text(&before), text(&after)]);
         let mounted = Mounted::new(&after, folder);
-        live(&mounted.0);
+        live(&mounted.0, bench.scale);
         if trim {
             run("fstrim", &[text(&mounted.0)]);
         }
@@ -88,14 +91,14 @@ pub fn work(overlay: &Path, folder: &Path, trim: bool) {
     let pieces = folder.join("pieces");
     let _ = std::fs::remove_dir_all(&pieces);
     std::fs::create_dir(&pieces).expect("a folder");
-    qemu_io(overlay, &difference(&before, &after, &pieces));
+    qemu_io(overlay, &difference(&before, &after, &pieces, bench.size()));
     std::fs::remove_dir_all(&pieces).expect("the folder goes");
 }
 
-fn live(root: &Path) {
+fn live(root: &Path, scale: u64) {
     let mut random = Random(2);
     // A tenth of the packages is replaced: new files beside the old ones, then renamed.
-    for package in (0..400).step_by(10) {
+    for package in (0..400 * scale).step_by(10) {
         for file in 0..8 {
             let folder = root.join(format!("usr/{package}"));
             let len = 1024 + random.below(170 * 1024) as usize;
@@ -106,20 +109,20 @@ fn live(root: &Path) {
     }
     let mut database =
         File::options().read(true).write(true).open(root.join("database")).expect("a database");
-    for round in 0..300 {
-        let at = random.below(64 * MIB / 4096) * 4096;
+    for round in 0..300 * scale {
+        let at = random.below(64 * scale * MIB / 4096) * 4096;
         database.seek(SeekFrom::Start(at)).expect("inside");
         database.write_all(&noise(&mut random, 4096)).expect("a page");
         if round % 30 == 0 {
             database.sync_all().expect("a transaction");
         }
     }
-    for document in 0..60 {
+    for document in 0..60 * scale {
         let len = 20_000 + random.below(300_000) as usize;
         std::fs::write(root.join(format!("document {document}")), noise(&mut random, len))
             .expect("a document");
     }
-    for file in 0..3 {
+    for file in 0..3 * scale {
         let path = root.join(format!("temporary {file}"));
         std::fs::write(&path, noise(&mut random, 32 << 20)).expect("a temporary file");
         File::open(&path).and_then(|file| file.sync_all()).expect("it reaches the disk");
@@ -128,11 +131,11 @@ fn live(root: &Path) {
 }
 
 /// `qemu-io` commands that turn the one image into the other.
-fn difference(before: &Path, after: &Path, pieces: &Path) -> Vec<String> {
+fn difference(before: &Path, after: &Path, pieces: &Path, size: u64) -> Vec<String> {
     let (before, after) = (File::open(before).expect("an image"), File::open(after).expect("an image"));
     let mut commands = Vec::new();
     let (mut old, mut new) = (vec![0; MIB as usize], vec![0; MIB as usize]);
-    for mib in 0..SIZE / MIB {
+    for mib in 0..size / MIB {
         before.read_exact_at(&mut old, mib * MIB).expect("an image");
         after.read_exact_at(&mut new, mib * MIB).expect("an image");
         let kind = |at: usize| {

@@ -37,9 +37,9 @@ pub fn ran_as_one() -> bool {
             settle(stick);
             peak_of_children()
         }
-        ["merge", stick, overlay, expected] => {
+        ["merge", stick, overlay, expected, verify] => {
             let expected: GenerationId = expected.parse().expect("a generation");
-            images::merge(Path::new(stick), Path::new(overlay), expected);
+            images::merge(Path::new(stick), Path::new(overlay), expected, verify == "verified");
             settle(stick);
             peak_of_this()
         }
@@ -102,6 +102,7 @@ pub fn commit(stick: &Path, overlay: &Path) -> Took {
 }
 
 /// The shadow merge.
-pub fn merge(stick: &Path, overlay: &Path, expected: GenerationId) -> Took {
-    start(&["merge", text(stick), text(overlay), &expected.to_string()])
+pub fn merge(stick: &Path, overlay: &Path, expected: GenerationId, verify: bool) -> Took {
+    let how = if verify { "verified" } else { "usual" };
+    start(&["merge", text(stick), text(overlay), &expected.to_string(), how])
 }

@@ -6,10 +6,30 @@ use crate::session;
 use crate::tools::qemu_io;
 
 pub const MIB: u64 = 1 << 20;
-/// Virtual size of every base.
-pub const SIZE: u64 = 1024 * MIB;
-/// The first so many bytes of a base hold data.
+/// Virtual size of a base at scale 1.
+const SIZE: u64 = 1024 * MIB;
+/// The first so many bytes of a base hold data, at scale 1.
 const USED: u64 = 400 * MIB;
+
+/// Where images are made, and how large.
+#[derive(Debug, Clone, Copy)]
+pub struct Bench<'a> {
+    pub folder: &'a Path,
+    /// How many times as large as usual everything is.
+    pub scale: u64,
+}
+
+impl Bench<'_> {
+    /// Virtual size of a base.
+    pub fn size(&self) -> u64 {
+        SIZE * self.scale
+    }
+
+    /// The first so many bytes of a base hold data.
+    pub fn used(&self) -> u64 {
+        USED * self.scale
+    }
+}
 
 /// A session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,61 +67,68 @@ impl Workload {
     }
 
     /// Fills a new base.
-    pub fn fill(self, base: &Path, folder: &Path) {
+    pub fn fill(self, base: &Path, bench: &Bench<'_>) {
         if self.is_session() {
-            session::fill(base, folder);
+            session::fill(base, bench);
         } else {
+            let all = 0..bench.used() / MIB;
             qemu_io(
                 base,
-                &(0..USED / MIB)
-                    .map(|mib| format!("write -P {} {mib}M 1M", mib % 251 + 1))
-                    .collect::<Vec<_>>(),
+                &all.map(|mib| format!("write -P {} {mib}M 1M", mib % 251 + 1)).collect::<Vec<_>>(),
             );
         }
     }
 
     /// A session before the one that is measured, so that nothing is measured at its first time.
-    pub fn earlier(self, overlay: &Path) {
+    pub fn earlier(self, overlay: &Path, bench: &Bench<'_>) {
         if self.is_session() {
             return;
         }
         // What churn writes again later; and something here and there.
-        let mut commands: Vec<String> =
-            (0..64).map(|mib| format!("write -P {} {}M 1M", mib + 100, 256 + mib)).collect();
-        commands.extend((0..256).map(|n| format!("write -P {} {} 4k", n % 250 + 3, spread(n, 7919))));
+        let mut commands = same(bench);
+        commands.extend((0..256).map(|n| format!("write -P {} {} 4k", n % 250 + 3, spread(bench, n, 7919))));
         qemu_io(overlay, &commands);
     }
 
     /// The session that is measured.
-    pub fn work(self, overlay: &Path, folder: &Path) {
+    pub fn work(self, overlay: &Path, bench: &Bench<'_>) {
+        let scale = bench.scale;
         let commands: Vec<String> = match self {
-            Workload::Scattered => {
-                (0..2048).map(|n| format!("write -P {} {} 4k", n % 251 + 1, spread(n, 104_729))).collect()
-            }
+            Workload::Scattered => (0..2048 * scale)
+                .map(|n| format!("write -P {} {} 4k", n % 251 + 1, spread(bench, n, 104_729)))
+                .collect(),
             Workload::Sequential => {
-                (0..128).map(|mib| format!("write -P {} {}M 1M", mib % 250 + 2, 100 + mib)).collect()
+                (0..128 * scale).map(|mib| format!("write -P {} {}M 1M", mib % 250 + 2, 100 + mib)).collect()
             }
-            Workload::Churn => churn(),
-            Workload::Session => return session::work(overlay, folder, true),
-            Workload::Untrimmed => return session::work(overlay, folder, false),
+            Workload::Churn => churn(bench),
+            Workload::Session => return session::work(overlay, bench, true),
+            Workload::Untrimmed => return session::work(overlay, bench, false),
         };
         qemu_io(overlay, &commands);
     }
 }
 
 /// The nth of a walk over the data in steps of 4 KiB that never meets itself.
-fn spread(n: u64, prime: u64) -> u64 {
-    n * prime % (USED / 4096) * 4096
+fn spread(bench: &Bench<'_>, n: u64, prime: u64) -> u64 {
+    n * prime % (bench.used() / 4096) * 4096
 }
 
-fn churn() -> Vec<String> {
-    let mut commands: Vec<String> =
-        (0..64).map(|mib| format!("write -P {} {}M 1M", mib + 100, 256 + mib)).collect();
+/// The same content as ever, in the last part of the data.
+fn same(bench: &Bench<'_>) -> Vec<String> {
+    let start = bench.used() / MIB - 144 * bench.scale;
+    (0..64 * bench.scale).map(|mib| format!("write -P {} {}M 1M", mib % 150 + 100, start + mib)).collect()
+}
+
+fn churn(bench: &Bench<'_>) -> Vec<String> {
+    let scale = bench.scale;
+    let mut commands = same(bench);
     // Temporary files, gone again.
-    commands.extend((0..48).map(|mib| format!("write -P 77 {}M 1M", 420 + mib)));
-    commands.push("discard 420M 48M".to_owned());
-    commands.push("write -z 480M 16M".to_owned());
+    let free = bench.used() / MIB + 20;
+    commands.extend((0..48 * scale).map(|mib| format!("write -P 77 {}M 1M", free + mib)));
+    commands.push(format!("discard {free}M {}M", 48 * scale));
+    commands.push(format!("write -z {}M {}M", free + 60 * scale, 16 * scale));
+    let half = bench.used() / 2;
     commands
-        .extend((0..256).map(|n| format!("write -P {} {} 16k", n % 250 + 5, n * 65536 * 3 % (200 * MIB))));
+        .extend((0..256 * scale).map(|n| format!("write -P {} {} 16k", n % 250 + 5, n * 65536 * 3 % half)));
     commands
 }

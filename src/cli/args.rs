@@ -80,15 +80,24 @@ pub enum Command {
     /// Throw away what an earlier session left behind
     #[command(after_help = "Example:\n  pocketvm discard --yes /media/me/STICK")]
     Discard(DiscardArgs),
-    /// Go back to the state before the last save
-    #[command(after_help = "Example:\n  pocketvm undo /media/me/STICK")]
-    Undo(DriveArgs),
-    /// Take the last undo back
-    #[command(after_help = "Example:\n  pocketvm redo /media/me/STICK")]
-    Redo(DriveArgs),
+    /// Go back to the state before the last save, or to an earlier one
+    #[command(
+        after_help = "Examples:\n  pocketvm undo /media/me/STICK\n  pocketvm undo --to 2                 as after save 2 of `pocketvm history`"
+    )]
+    Undo(TravelArgs),
+    /// Take the last undo back, or go forward to a later state
+    #[command(
+        after_help = "Examples:\n  pocketvm redo /media/me/STICK\n  pocketvm redo --to 4                 as after save 4 of `pocketvm history`"
+    )]
+    Redo(TravelArgs),
     /// Show the saves that can be undone or redone
     #[command(after_help = "Example:\n  pocketvm history --json")]
     History(DriveArgs),
+    /// Give room that the disks do not need any more back to the drive; saves can't be undone afterwards
+    #[command(
+        after_help = "Examples:\n  pocketvm compact /media/me/STICK\n  pocketvm compact --disk user --yes"
+    )]
+    Compact(CompactArgs),
     /// Show the hypervisor's configuration as a run would use it
     Render(RunArgs),
     /// Check the drive's health: manifest, state and disks
@@ -122,6 +131,31 @@ pub struct DriveArgs {
     /// Folder on this PC for sessions [default: $POCKETVM_SCRATCH, or the user's cache folder]
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub scratch: Option<PathBuf>,
+}
+
+/// How far to go.
+#[derive(Debug, Args, Clone)]
+pub struct TravelArgs {
+    /// Which drive.
+    #[command(flatten)]
+    pub drive: DriveArgs,
+    /// Go to the state after save N, as `pocketvm history` counts; 0 is the one before the first
+    #[arg(long, value_name = "N")]
+    pub to: Option<usize>,
+}
+
+/// What to compact.
+#[derive(Debug, Args, Clone)]
+pub struct CompactArgs {
+    /// Which drive.
+    #[command(flatten)]
+    pub drive: DriveArgs,
+    /// Compact only this disk
+    #[arg(long, value_name = "DISK")]
+    pub disk: Vec<String>,
+    /// Do not ask
+    #[arg(long, short)]
+    pub yes: bool,
 }
 
 /// How to run.

@@ -93,9 +93,10 @@ impl View for Human {
         match event {
             Event::Phase { phase, state: StepState::Started, .. } => {
                 self.end_live();
-                if !self.quiet && matches!(phase, Step::Run | Step::Merge) {
+                if !self.quiet && matches!(phase, Step::Run | Step::Merge | Step::Compact) {
                     let text = match phase {
                         Step::Run => "The machine runs. Shut it down inside, or press Ctrl-C",
+                        Step::Compact => "Compacting. Do not unplug yet",
                         _ => "Saving to the drive. Do not unplug yet",
                     };
                     self.say(&format!("{} {text}", self.mark("·", "2")));
@@ -142,6 +143,8 @@ impl View for Human {
                         | Notice::ShuttingDown
                         | Notice::Accelerator
                         | Notice::Stamped
+                        | Notice::Resumed
+                        | Notice::Skipped
                 );
                 if !(self.quiet && calm) {
                     self.say(&format!("{} {text}", self.mark("!", "33")));
@@ -169,6 +172,22 @@ impl View for Human {
                     ));
                 }
             }
+            Event::Compacted { disks } if !self.quiet => {
+                self.end_live();
+                for disk in disks {
+                    self.say(&format!(
+                        "  {}: {}, {} given back to the drive",
+                        disk.name,
+                        HumanBytes(disk.after),
+                        HumanBytes(disk.before.saturating_sub(disk.after))
+                    ));
+                }
+            }
+            Event::Moved { disks, .. } if !self.quiet => {
+                for disk in disks {
+                    self.say(&format!("  {}: {} of changes", disk.name, HumanBytes(disk.changed)));
+                }
+            }
             Event::Done { text, .. } => {
                 self.end_live();
                 if !self.quiet {
@@ -185,7 +204,12 @@ impl View for Human {
                     self.say(&format!("{} {hint}", self.mark("hint:", "36")));
                 }
             }
-            Event::Session { .. } | Event::Guest { .. } | Event::Plan { .. } | Event::Merged { .. } => {}
+            Event::Session { .. }
+            | Event::Guest { .. }
+            | Event::Plan { .. }
+            | Event::Merged { .. }
+            | Event::Moved { .. }
+            | Event::Compacted { .. } => {}
         }
     }
 

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{CommandFactory, Parser};
-use serde::Serialize;
 
 use crate::host::relaunch::{self, OwnCopy};
 use crate::host::{self, signals::Signal};
+use crate::session::compact::Consent;
 use crate::session::controls::Controls;
 use crate::session::event::{Answer, Event, Outcome, Question, View};
-use crate::session::history::{Direction, Save};
+use crate::session::history::Direction;
 use crate::session::supervision::Control;
 use crate::session::{self, Options, Wish};
 use crate::{Error, Kind, Result};
@@ -22,13 +22,7 @@ mod human;
 mod json;
 mod report;
 
-use args::{Cli, Command, Decision, DriveArgs, RecoverArgs, RunArgs};
-
-/// The answer of `history`.
-#[derive(Serialize)]
-struct Saves {
-    saves: Vec<Save>,
-}
+use args::{Cli, Command, Decision, DriveArgs, RecoverArgs, RunArgs, TravelArgs};
 
 /// Does what the command line says; the exit code is documented in `--help`.
 pub fn main() -> ExitCode {
@@ -80,9 +74,16 @@ fn act(cli: &Cli, view: &Arc<dyn View>, controls: &Arc<Controls>) -> Result<u8> 
         Command::Undo(args) => travel(args, Direction::Undo, view, controls),
         Command::Redo(args) => travel(args, Direction::Redo, view, controls),
         Command::History(args) => {
-            let saves = Saves { saves: session::history::history(&drive_options(args))? };
-            report::answer(json, "history", &saves, report::history);
+            let history = session::history::history(&drive_options(args))?;
+            report::answer(json, "history", &history, report::history);
             Ok(0)
+        }
+        Command::Compact(args) => {
+            let options = drive_options(&args.drive);
+            let consent = if args.yes { Consent::Given } else { Consent::Ask };
+            in_session(&options, view, controls, |controls| {
+                session::compact::compact(&options, &args.disk, consent, controls, &**view)
+            })
         }
         Command::Plan(args) => {
             let plan = session::plan(&options(args), &**view)?;
@@ -138,6 +139,29 @@ fn in_session(
     controls: &Arc<Controls>,
     work: impl FnOnce(&Controls) -> Result<Outcome>,
 ) -> Result<u8> {
+    in_session_saying(options, view, controls, work, |outcome| {
+        match outcome {
+            Outcome::Saved => "Everything is saved",
+            Outcome::Discarded => "The changes were discarded",
+            Outcome::Clean => "The drive is clean",
+            Outcome::SetAside => "The changes are kept as files",
+            Outcome::Undone => "The disks are as before the last save",
+            Outcome::Redone => "The disks are as after that save again",
+            Outcome::Compacted => "The disks take no more room than they need",
+            Outcome::Merged => "The changes are merged",
+        }
+        .to_owned()
+    })
+}
+
+/// As [`in_session`]; `text` says what came of it.
+fn in_session_saying(
+    options: &Options,
+    view: &Arc<dyn View>,
+    controls: &Arc<Controls>,
+    work: impl FnOnce(&Controls) -> Result<Outcome>,
+    text: impl FnOnce(Outcome) -> String,
+) -> Result<u8> {
     let root = options.find_drive()?;
     let scratch = options.find_scratch(&root)?;
     scratch.prepare()?;
@@ -155,28 +179,27 @@ fn in_session(
     drop(copy);
     scratch.remove_if_empty();
     let outcome = outcome?;
-    let text = match outcome {
-        Outcome::Saved => "Everything is saved. You can unplug the drive now",
-        Outcome::Discarded => "The changes were discarded. You can unplug the drive now",
-        Outcome::Clean => "The drive is clean. You can unplug it now",
-        Outcome::SetAside => "The changes are kept as files. You can unplug the drive now",
-        Outcome::Undone => "The disks are as before the last save. You can unplug the drive now",
-        Outcome::Redone => "The disks are as after that save again. You can unplug the drive now",
-        Outcome::Compacted => "The disks take no more room than they need. You can unplug the drive now",
-        Outcome::Merged => "The changes are merged. You can unplug the drive now",
-    };
-    view.show(&Event::Done { outcome, text: text.into() });
+    view.show(&Event::Done { outcome, text: format!("{}. You can unplug the drive now", text(outcome)) });
     Ok(0)
 }
 
 fn travel(
-    args: &DriveArgs,
+    args: &TravelArgs,
     direction: Direction,
     view: &Arc<dyn View>,
     controls: &Arc<Controls>,
 ) -> Result<u8> {
-    let options = drive_options(args);
-    in_session(&options, view, controls, |_| session::history::travel(&options, direction, &**view))
+    let options = drive_options(&args.drive);
+    let work = |_: &Controls| session::history::travel(&options, direction, args.to, &**view);
+    match args.to {
+        None => in_session(&options, view, controls, work),
+        Some(0) => in_session_saying(&options, view, controls, work, |_| {
+            "The disks are as before the first of the kept saves".to_owned()
+        }),
+        Some(number) => in_session_saying(&options, view, controls, work, |_| {
+            format!("The disks are as after save {number}")
+        }),
+    }
 }
 
 fn pass_signals_on(controls: &Arc<Controls>) -> Result<()> {

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::json;
 use crate::hypervisor::{Candidate, Rendered};
+use crate::session::history::History;
 use crate::session::plan::Plan;
 use crate::session::{Health, Status};
 
@@ -157,8 +158,8 @@ pub fn rendered(rendered: &Rendered) {
     page.print();
 }
 
-/// The saves that can be undone or redone.
-pub fn history(history: &super::Saves) {
+/// The saves that can be undone or redone, with the state that the disks are in.
+pub fn history(history: &History) {
     let mut page = Page::default();
     if history.saves.is_empty() {
         page.line("No save can be undone.");
@@ -166,7 +167,22 @@ pub fn history(history: &super::Saves) {
     for save in &history.saves {
         let time = save.time.map(|time| time.strftime("%Y-%m-%d %H:%M UTC").to_string()).unwrap_or_default();
         let state = if save.in_effect { "in effect" } else { "undone" };
-        page.line(format!("{time}  {}  {}  {state}", save.host_name, save.disks.join(", ")));
+        page.line(format!(
+            "{:>3}  {time}  {}  {}  {}  {state}",
+            save.number,
+            save.host_name,
+            HumanBytes(save.changed),
+            save.disks.join(", ")
+        ));
+    }
+    if !history.saves.is_empty() {
+        let now = match history.state {
+            0 => "before save 1".to_owned(),
+            number => format!("after save {number}"),
+        };
+        page.line(format!(
+            "The disks are as {now}. Go to another state with undo --to N or redo --to N; 0 is before save 1."
+        ));
     }
     page.print();
 }
@@ -178,11 +194,15 @@ pub fn health(health: &Health) {
     for disk in &health.disks {
         let generation = disk.generation.as_deref().unwrap_or("none yet");
         page.line(format!(
-            "Disk   {} ({}, {}): generation {generation}",
+            "Disk   {} ({}, {}, {}): generation {generation}",
             disk.name,
             disk.file,
+            disk.format.as_str(),
             HumanBytes(disk.size)
         ));
+        for layer in &disk.below {
+            page.line(format!("  over {} ({})", layer.path.display(), layer.format));
+        }
         for problem in &disk.problems {
             page.line(format!("  problem: {problem}"));
         }

@@ -137,11 +137,36 @@ pub struct Disk {
     pub name: DiskName,
     /// The base. Each base in a folder of its own.
     pub file: RelativePath,
+    /// What the base's file is. Never found out from the file, in which a raw disk's guest can write what it likes.
+    #[serde(default)]
+    pub format: Format,
     /// Whether a session's changes are merged into the base (true) or thrown away (false).
     pub keep: bool,
     /// The controller that the installed system boots from.
     #[serde(default)]
     pub controller: Controller,
+}
+
+/// What a base's file is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Format {
+    /// A qcow2 image: takes only the room of what it holds, and is saved to without overwriting anything.
+    #[default]
+    Qcow2,
+    /// The guest's bytes as they are. Saving to it writes everything three times.
+    Raw,
+}
+
+impl Format {
+    /// As written in the manifest, and as QEMU calls it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Format::Qcow2 => "qcow2",
+            Format::Raw => "raw",
+        }
+    }
 }
 
 /// Disk controllers that the guest may see.

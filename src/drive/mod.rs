@@ -61,12 +61,25 @@ impl Drive {
     /// # Errors
     /// [`Kind::Drive`]: it does not exist, is no regular file, or a symbolic link leads out of the drive.
     pub fn resolve(&self, path: &RelativePath) -> Result<PathBuf> {
-        let named = path.below(&self.root);
-        let real = file::canonical(&named).map_err(|error| match error.kind() {
+        self.find(&path.below(&self.root), path.as_str(), "the manifest")
+    }
+
+    /// As [`Drive::resolve`], for a layer below a base: `path` is one that the engine has checked, relative to the drive.
+    ///
+    /// # Errors
+    /// As [`Drive::resolve`].
+    pub fn resolve_layer(&self, path: &str) -> Result<PathBuf> {
+        let mut named = self.root.clone();
+        named.extend(path.split('/'));
+        self.find(&named, path, "a base")
+    }
+
+    /// Where `named` really is; messages call it `path`, named by `who`.
+    fn find(&self, named: &Path, path: &str, who: &str) -> Result<PathBuf> {
+        let real = file::canonical(named).map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => {
-                let what = format!("a file that the manifest names is not on the drive: {path}");
-                Error::new(Kind::Drive, what)
-                    .hint("correct the path in the manifest, or copy the file to the drive")
+                Error::new(Kind::Drive, format!("a file that {who} names is not on the drive: {path}"))
+                    .hint(format!("correct the path in {who}, or copy the file to the drive"))
             }
             _ => Error::new(Kind::Drive, "cannot open a file on the drive").because(error),
         })?;
@@ -75,10 +88,7 @@ impl Drive {
             return Err(Error::new(Kind::Drive, what).hint("replace the link by the file it points to"));
         }
         if !fs_err::metadata(&real)?.is_file() {
-            return Err(Error::new(
-                Kind::Drive,
-                format!("the manifest names something that is not a file: {path}"),
-            ));
+            return Err(Error::new(Kind::Drive, format!("{who} names something that is not a file: {path}")));
         }
         Ok(real)
     }

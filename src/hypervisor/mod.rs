@@ -196,12 +196,24 @@ pub struct MachineDisk {
     pub controller: String,
 }
 
-/// The read-only image under an overlay.
+/// The read-only image under an overlay, with everything that shows through it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Base {
     /// Where it is now.
     pub path: PathBuf,
     /// `qcow2` or `raw`.
+    pub format: String,
+    /// The layers below it, the next one first; none if it stands alone. Only these are opened, whatever name of a backing
+    /// file an image has.
+    pub below: Vec<Layer>,
+}
+
+/// A read-only image below a base.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Layer {
+    /// Where it is now.
+    pub path: PathBuf,
+    /// `qcow2`, or `raw` for the lowest one.
     pub format: String,
 }
 
@@ -321,11 +333,11 @@ pub trait Guest: Send + Sync {
     /// # Errors
     /// The hypervisor does not answer.
     fn resume(&self) -> Result<()>;
-    /// Opens the base of `disk` again at `path` under a paused guest.
+    /// Opens the base of `disk`, and the layers below it, again where `base` says that they are now, under a paused guest.
     ///
     /// # Errors
-    /// The hypervisor can't open it; the guest stays paused.
-    fn reopen_base(&self, disk: &str, path: &std::path::Path) -> Result<()>;
+    /// The hypervisor can't open one of them; the guest stays paused.
+    fn reopen_base(&self, disk: &str, base: &Base) -> Result<()>;
     /// Figures of now.
     ///
     /// # Errors

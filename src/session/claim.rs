@@ -1,13 +1,14 @@
 //! A claimed drive: opened, locked for us, with a known identity, its disks whole.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use pocketvm_disk::{CommitFile, GenerationId};
 use uuid::Uuid;
 
+use super::base::Base;
 use super::event::{Event, Notice, View};
 use super::leftover::{self, Leftover};
-use crate::drive::manifest::RelativePath;
+use crate::drive::manifest::{Disk, Verify};
 use crate::drive::{self, Drive, SessionRecord, names};
 use crate::host::{self, scratch};
 use crate::{Error, Kind, Result};
@@ -42,7 +43,8 @@ impl Claim {
         let commit = CommitFile::open(&path, drive.root())
             .map_err(disk_error)?
             .noting(&host::facts::host_name())
-            .keeping(drive.manifest().saves.keep as usize);
+            .keeping(drive.manifest().saves.keep as usize)
+            .verifying(drive.manifest().saves.verify == Verify::Data);
         let told = match pocketvm_disk::recover(&commit).map_err(disk_error)?.outcome {
             pocketvm_disk::Outcome::Clean => None,
             pocketvm_disk::Outcome::Finished => {
@@ -99,20 +101,20 @@ impl Claim {
         Ok(leftover::is_at_stake(&self.drive, &other).then_some(other))
     }
 
-    /// The place of a disk's base on this PC.
+    /// The base of a disk and what lies below it.
     ///
     /// # Errors
-    /// The path leaves the drive.
-    pub fn base(&self, disk: &drive::manifest::Disk) -> Result<PathBuf> {
-        self.drive.resolve(&disk.file)
+    /// As [`Base::open`].
+    pub fn base(&self, disk: &Disk) -> Result<Base> {
+        Base::open(&self.drive, disk)
     }
 
-    /// The generation of a base; none if it is fresh or another program wrote to it.
+    /// The generation of a disk's base; none if it is fresh or another program wrote to it.
     ///
     /// # Errors
-    /// The base can't be read or is not supported.
-    pub fn generation(&self, file: &RelativePath) -> Result<Option<GenerationId>> {
-        leftover::generation(&self.drive, file)
+    /// As [`Base::generation`].
+    pub fn generation(&self, disk: &Disk) -> Result<Option<GenerationId>> {
+        Base::generation(&self.drive, disk)
     }
 
     /// What earlier sessions left behind, with the folders of sessions in `scratch`.

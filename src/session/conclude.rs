@@ -1,14 +1,13 @@
 //! The end of a session: its kept overlays become part of their bases, and every temporary goes.
 
-use std::time::Instant;
-
 use jiff::Timestamp;
-use pocketvm_disk::{MergeDisk, Progress};
+use pocketvm_disk::MergeDisk;
 
 use super::claim::{Claim, gone};
 use super::controls::Controls;
-use super::event::{Event, MergedDisk, Outcome, Step, View};
+use super::event::{Event, MergedDisk, Notice, Outcome, Step, View};
 use super::folder::Folder;
+use super::progress::Reporter;
 use super::stage::stage;
 use crate::drive::{LastSession, Phase, SessionRecord};
 use crate::{Error, Kind, Result, host};
@@ -46,6 +45,7 @@ pub fn merge(
 /// # Errors
 /// Something could not be removed.
 pub fn discard(claim: Claim, folder: Folder, record: SessionRecord, view: &dyn View) -> Result<Outcome> {
+    give_room_back(&claim, &record)?;
     wipe(claim, folder, record, 0, Outcome::Discarded, view)
 }
 
@@ -54,6 +54,7 @@ pub fn discard(claim: Claim, folder: Folder, record: SessionRecord, view: &dyn V
 /// # Errors
 /// Something could not be removed.
 pub fn set_aside(claim: Claim, folder: Folder, record: SessionRecord, view: &dyn View) -> Result<Outcome> {
+    give_room_back(&claim, &record)?;
     wipe(claim, folder, record, 0, Outcome::SetAside, view)
 }
 
@@ -64,6 +65,19 @@ pub fn set_aside(claim: Claim, folder: Folder, record: SessionRecord, view: &dyn
 pub fn tidy(claim: Claim, folder: Folder, record: SessionRecord, view: &dyn View) -> Result<Outcome> {
     let saved = record.disks.iter().filter(|disk| disk.keep).map(|disk| disk.unsaved).sum();
     wipe(claim, folder, record, saved, Outcome::Saved, view)
+}
+
+/// Gives back what an interrupted merge of this session took on the drive for its next attempt, which will not come.
+fn give_room_back(claim: &Claim, record: &SessionRecord) -> Result<()> {
+    if claim.other_at_stake(record.id)?.is_some() {
+        // It may be that session's, which still waits for its next attempt.
+        return Ok(());
+    }
+    if let Err(error) = pocketvm_disk::give_up(&claim.commit) {
+        // The next merge, undo or stamp gives it back as well: no reason to keep what the user does not want.
+        tracing::warn!(%error, "the room of an interrupted merge was not given back");
+    }
+    Ok(())
 }
 
 fn merge_disks(claim: &Claim, folder: &Folder, record: &SessionRecord) -> Result<Vec<MergeDisk>> {
@@ -113,7 +127,14 @@ fn merge_disks_as_one(
             }
             _ => INTACT,
         };
-        Error::new(kind, what).because(error).safe(safe).hint(TRY_AGAIN)
+        let hint = match error {
+            // To try again would fail again.
+            pocketvm_disk::Error::ForeignWriter { .. } | pocketvm_disk::Error::WrongGeneration { .. } => {
+                "keep the changes as files with: pocketvm recover --save-as DIR, or throw them away with: pocketvm discard"
+            }
+            _ => TRY_AGAIN,
+        };
+        Error::new(kind, what).because(error).safe(safe).hint(hint)
     };
     let estimate = pocketvm_disk::estimate(&claim.commit, disks).map_err(failed)?;
     let room = host::volume::free(claim.drive.root()).map_err(|error| gone().because(error))?;
@@ -133,11 +154,18 @@ fn merge_disks_as_one(
     claim.record(record)?;
     folder.note(record);
     let merged =
-        pocketvm_disk::merge(&claim.commit, disks, &Reporter { controls, view, last: Instant::now().into() })
-            .map_err(failed)?;
+        pocketvm_disk::merge(&claim.commit, disks, &Reporter::new(controls, view)).map_err(failed)?;
+    let reused: u64 = merged.disks.iter().map(|disk| disk.amounts.reused).sum();
+    if reused > 0 {
+        let text = format!(
+            "An earlier attempt to save these changes had left {} on the drive, which were not written again",
+            indicatif::HumanBytes(reused)
+        );
+        view.show(&Event::notice(Notice::Resumed, text));
+    }
     for disk in disks {
         let described = claim.drive.manifest().disk(&disk.name);
-        let now = described.map(|described| claim.generation(&described.file)).transpose()?.flatten();
+        let now = described.map(|described| claim.generation(described)).transpose()?.flatten();
         if now != Some(disk.next) {
             return Err(Error::new(
                 Kind::Merge,
@@ -204,25 +232,4 @@ fn wipe(
     })
     .map_err(|error| told(error, safe))?;
     Ok(outcome)
-}
-
-struct Reporter<'a> {
-    controls: &'a Controls,
-    view: &'a dyn View,
-    last: std::sync::Mutex<Instant>,
-}
-
-impl Progress for Reporter<'_> {
-    fn advance(&self, done: u64, total: u64) {
-        // The views need no more than some pictures a second, and a JSON reader not a line per cluster.
-        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if done == total || last.elapsed().as_millis() >= 100 {
-            *last = Instant::now();
-            self.view.show(&Event::MergeProgress { done, total });
-        }
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.controls.is_stopping()
-    }
 }

@@ -65,7 +65,7 @@ pub enum Event {
         /// What.
         guest: GuestEvent,
     },
-    /// How far a merge is. `total` is known before the first byte is written.
+    /// How far a merge, or the compacting of one disk, is. `total` is known before the first byte is written.
     MergeProgress {
         /// Bytes done.
         done: u64,
@@ -76,6 +76,20 @@ pub enum Event {
     Merged {
         /// Per kept disk.
         disks: Vec<MergedDisk>,
+    },
+    /// The disks went from one kept state to another.
+    Moved {
+        /// The number of the state before, as history counts.
+        from: usize,
+        /// The number of the state now.
+        to: usize,
+        /// What changed; nothing if the disks were there already.
+        disks: Vec<MovedDisk>,
+    },
+    /// Room that bases did not need was given back to the drive.
+    Compacted {
+        /// Per compacted disk.
+        disks: Vec<CompactedDisk>,
     },
     /// The end of a command, and the last line of its stream unless an `error` is.
     Done {
@@ -132,6 +146,8 @@ pub enum Step {
     Merge,
     /// Every temporary goes.
     Wipe,
+    /// Bases give back room that they do not need. Not a step of a session.
+    Compact,
 }
 
 impl Step {
@@ -145,6 +161,7 @@ impl Step {
             Step::Run => "run",
             Step::Merge => "merge",
             Step::Wipe => "wipe",
+            Step::Compact => "compact",
         }
     }
 }
@@ -203,6 +220,10 @@ pub enum Notice {
     Abandoned,
     /// A base had no generation, or another program wrote to it: it is checked in full and gets a new one.
     Stamped,
+    /// A save goes on where an earlier attempt was cut off.
+    Resumed,
+    /// A disk is left out.
+    Skipped,
 }
 
 /// How a command ended well.
@@ -252,6 +273,34 @@ pub struct MergedDisk {
 /// What hardly ever happens is not told each time.
 fn is_zero(bytes: &u64) -> bool {
     *bytes == 0
+}
+
+/// What going to another state did to one disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct MovedDisk {
+    /// Name of the disk.
+    pub name: String,
+    /// Bytes of guest data that the saves in between had changed.
+    pub changed: u64,
+    /// The generation before.
+    pub from: Option<String>,
+    /// The generation now; none if it is the state before the first use.
+    pub to: Option<String>,
+}
+
+/// What compacting did to one disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CompactedDisk {
+    /// Name of the disk.
+    pub name: String,
+    /// Bytes of the base's file before.
+    pub before: u64,
+    /// Bytes of it now.
+    pub after: u64,
+    /// Bytes that were moved for that.
+    pub moved: u64,
+    /// The generation now.
+    pub generation: String,
 }
 
 /// Somebody who sees the session and may be asked.

@@ -9,16 +9,25 @@ use crate::drive::{SessionRecord, names};
 use crate::host::scratch;
 use crate::{Error, Kind, Result, host};
 
-/// Cluster size of overlays and the paging disk, in bytes: QEMU's own default, good for the host's disk. The base's is
-/// another matter.
+/// Cluster size of the paging disk, in bytes: QEMU's own default, good for the host's disk.
 pub const CLUSTER: u64 = 64 * 1024;
 
-/// What an overlay without any change takes: header, refcount table, refcount block, and a page of the L1 table.
-const EMPTY_OVERLAY: u64 = 3 * CLUSTER + 4096;
+/// Cluster sizes of overlays, in bytes. Within these bounds an overlay has the base's: a merge writes whole clusters of the
+/// base, and would have to read from the stick what a finer overlay lacks of them, or write what a coarser one has too much.
+const OVERLAY_CLUSTERS: std::ops::RangeInclusive<u64> = 16 * 1024..=64 * 1024;
+
+/// The cluster size of an overlay over a base with clusters of `base` bytes; none if the base has no clusters.
+pub fn overlay_cluster(base: Option<u64>) -> u64 {
+    let (least, most) = (*OVERLAY_CLUSTERS.start(), *OVERLAY_CLUSTERS.end());
+    base.unwrap_or(least).clamp(least, most)
+}
 
 /// Bytes that an overlay takes on this PC, beyond what an empty one does. Zero if it is not there.
 pub fn unsaved(overlay: &Path) -> u64 {
-    host::file::allocated(overlay).unwrap_or(0).saturating_sub(EMPTY_OVERLAY)
+    let taken = host::file::allocated(overlay).unwrap_or(0);
+    let cluster = pocketvm_disk::inspect(overlay).map_or(*OVERLAY_CLUSTERS.end(), |info| info.cluster_size);
+    // Header, refcount table, refcount block, and a page of the L1 table.
+    taken.saturating_sub(3 * cluster + 4096)
 }
 
 /// A folder `<scratch>/<session id>/` that no other launcher works in while this value lives.

@@ -1,12 +1,11 @@
 //! What an earlier session left behind, here or on another PC, and what may be done about it.
 
-use pocketvm_disk::{CommitFile, GenerationId};
+use pocketvm_disk::CommitFile;
 use uuid::Uuid;
 
-use super::claim::disk_error;
+use super::base::Base;
 use super::event::{Answer, Question};
 use super::folder::Folder;
-use crate::drive::manifest::RelativePath;
 use crate::drive::{Drive, Phase, SessionRecord, names};
 use crate::host::{facts, scratch};
 use crate::hypervisor::{self, Ending};
@@ -193,7 +192,7 @@ fn standing_to_bases(drive: &Drive, record: &SessionRecord) -> Standing {
                 format!("the manifest has no disk {} any more; put it back into pocketvm.yaml", disk.name);
             return Standing::Unreadable { why };
         };
-        let now = match generation(drive, &described.file) {
+        let now = match Base::generation(drive, described) {
             Ok(generation) => generation.map(|id| id.to_string()),
             Err(error) => return Standing::Unreadable { why: error.to_string() },
         };
@@ -347,19 +346,10 @@ fn since(record: &SessionRecord) -> String {
     record.started.strftime("%Y-%m-%d %H:%M UTC").to_string()
 }
 
-/// The generation of a base; none if it is fresh or another program wrote to it.
-///
-/// # Errors
-/// The base can't be read or is not supported.
-pub fn generation(drive: &Drive, file: &RelativePath) -> Result<Option<GenerationId>> {
-    let info = pocketvm_disk::inspect(&drive.resolve(file)?).map_err(disk_error)?;
-    Ok(info.state.generation())
-}
-
 #[cfg(test)]
 mod tests {
     use jiff::Timestamp;
-    use pocketvm_disk::{CreateOptions, MergeDisk, create, merge, stamp, undo};
+    use pocketvm_disk::{CreateOptions, GenerationId, MergeDisk, create, merge, stamp, undo};
 
     use super::*;
     use crate::drive::DiskRecord;

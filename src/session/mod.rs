@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+pub mod compact;
 pub mod controls;
 pub mod event;
 pub mod history;
@@ -12,6 +13,7 @@ pub mod plan;
 pub mod status;
 pub mod supervision;
 
+mod base;
 mod carried;
 mod claim;
 mod conclude;
@@ -20,6 +22,7 @@ mod folder;
 mod job;
 mod leftover;
 mod prepare;
+mod progress;
 mod proposal;
 mod run;
 mod settle;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::drive::manifest::Format;
+
 /// Mebibyte.
 const MIB: u64 = 1 << 20;
 
@@ -73,6 +75,8 @@ pub struct PlannedDisk {
     pub size: u64,
     /// Size of the base's file, in bytes.
     pub file_size: u64,
+    /// What that file is.
+    pub format: Format,
     /// Its changes are kept.
     pub keep: bool,
 }
@@ -177,11 +181,22 @@ pub fn scratch_needed(wanted: u64, disks: &[PlannedDisk], paging: Option<u64>) -
 
 /// Room wanted on the drive: for the changes of one session on the kept disks, at most an eighth of what they hold.
 pub fn drive_needed(wanted: u64, disks: &[PlannedDisk]) -> u64 {
-    let kept: u64 = disks.iter().filter(|disk| disk.keep).map(|disk| disk.size).fold(0, u64::saturating_add);
-    if kept == 0 {
+    let kept = || disks.iter().filter(|disk| disk.keep);
+    let size = kept().map(|disk| disk.size).fold(0, u64::saturating_add);
+    if size == 0 {
         return 0;
     }
-    wanted.min(kept / 8).saturating_add(STRUCTURES)
+    // All of it may go to the disk that takes most.
+    let most = kept().map(|disk| saving(disk.format, 1)).max().unwrap_or(1);
+    wanted.min(size / 8).saturating_mul(most).saturating_add(STRUCTURES)
+}
+
+/// Room on the drive that saving `changed` bytes takes: a raw base keeps what it was and what it will be in a journal.
+pub fn saving(format: Format, changed: u64) -> u64 {
+    match format {
+        Format::Qcow2 => changed,
+        Format::Raw => changed.saturating_mul(2),
+    }
 }
 
 /// Refuses when a place has less room than needed.
@@ -252,9 +267,19 @@ mod tests {
 
     #[test]
     fn discarded_disks_need_no_room_on_the_drive() {
-        let disk = |keep| PlannedDisk { name: "user".into(), size: 8 * GIB, file_size: GIB, keep };
+        let format = Format::Qcow2;
+        let disk = |keep| PlannedDisk { name: "user".into(), size: 8 * GIB, file_size: GIB, format, keep };
         assert_eq!(drive_needed(4 * GIB, &[disk(false)]), 0);
         assert_eq!(drive_needed(4 * GIB, &[disk(true)]), GIB + 16 * MIB);
         assert_eq!(scratch_needed(4 * GIB, &[disk(true)], None), 4 * GIB);
+    }
+
+    #[test]
+    fn a_raw_disk_that_is_kept_needs_the_room_of_its_journal() {
+        let disk =
+            |format, keep| PlannedDisk { name: "d".into(), size: 8 * GIB, file_size: GIB, format, keep };
+        let (qcow2, raw) = (Format::Qcow2, Format::Raw);
+        assert_eq!(drive_needed(GIB, &[disk(qcow2, true), disk(raw, true)]), 2 * GIB + 16 * MIB);
+        assert_eq!(drive_needed(GIB, &[disk(qcow2, true), disk(raw, false)]), GIB + 16 * MIB);
     }
 }

@@ -8,16 +8,17 @@ use pocketvm_disk::{CreateOptions, GenerationId};
 use uuid::Uuid;
 
 use super::Options;
+use super::base::Base;
 use super::claim::{Claim, disk_error};
-use super::folder::{CLUSTER, Folder};
+use super::folder::{CLUSTER, Folder, overlay_cluster};
 use super::job::Job;
 use super::plan::Plan;
-use crate::drive::manifest::{Manifest, Qemu};
+use crate::drive::manifest::{Format, Manifest, Qemu};
 use crate::drive::{DiskRecord, Phase, SessionRecord};
 use crate::drive::{Drive, names};
 use crate::guest::swap;
 use crate::host::{self, scratch};
-use crate::hypervisor::{self, Base, Machine, MachineDisk};
+use crate::hypervisor::{self, Machine, MachineDisk};
 use crate::{Error, Kind, Result};
 
 /// A session that is ready to be launched.
@@ -96,11 +97,10 @@ pub fn prepare(claim: &Claim, plan: &Plan, scratch: &scratch::Root, options: &Op
     folder.write(&record)?;
     for disk in &manifest.disks {
         let base = claim.base(disk)?;
-        let info = pocketvm_disk::inspect(&base).map_err(disk_error)?;
         let options = CreateOptions {
-            virtual_size: info.virtual_size,
-            cluster_size: CLUSTER,
-            backing: Some((base, "qcow2")),
+            virtual_size: base.virtual_size,
+            cluster_size: overlay_cluster(base.cluster_size),
+            backing: Some((base.path, base.format.as_str())),
             content: &[],
         };
         pocketvm_disk::create(&folder.overlay(disk.name.as_str()), &options).map_err(disk_error)?;
@@ -119,20 +119,27 @@ pub fn prepare(claim: &Claim, plan: &Plan, scratch: &scratch::Root, options: &Op
 
 /// The generation of every base; fresh ones and ones that another program wrote to get a new one.
 fn generations(claim: &Claim) -> Result<Vec<GenerationId>> {
-    let mut unknown = vec![];
-    for disk in &claim.drive.manifest().disks {
-        if claim.generation(&disk.file)?.is_none() {
-            unknown.push(disk.file.as_str());
+    let disks = &claim.drive.manifest().disks;
+    let (mut unknown, mut raw) = (vec![], vec![]);
+    for disk in disks {
+        let generation = claim.generation(disk)?;
+        match disk.format {
+            Format::Qcow2 if generation.is_none() => unknown.push(disk.file.as_str()),
+            Format::Qcow2 => {}
+            // Whether it is as it was left is for the engine to find out.
+            Format::Raw => raw.push(disk.file.as_str()),
         }
     }
     if !unknown.is_empty() {
         pocketvm_disk::stamp(&claim.commit, &unknown).map_err(disk_error)?;
     }
-    let disks = &claim.drive.manifest().disks;
+    if !raw.is_empty() {
+        pocketvm_disk::stamp_raw(&claim.commit, &raw).map_err(disk_error)?;
+    }
     disks
         .iter()
         .map(|disk| {
-            claim.generation(&disk.file)?.ok_or_else(|| {
+            claim.generation(disk)?.ok_or_else(|| {
                 Error::new(Kind::Disk, format!("the disk did not take a generation: {}", disk.file.as_str()))
                     .hint("check the drive with: pocketvm check")
             })
@@ -156,7 +163,7 @@ fn create_paging(path: &Path, size: u64) -> Result<()> {
 /// The machine as the hypervisor is told, with its overlays in `folder`. Nothing is created.
 ///
 /// # Errors
-/// A disk's path leaves the drive.
+/// A base can't be read or is not supported, or a path leaves the drive.
 pub fn machine(identity: Uuid, drive: &Drive, plan: &Plan, folder: &Path, headless: bool) -> Result<Machine> {
     let manifest = drive.manifest();
     let mut disks = vec![];
@@ -164,7 +171,7 @@ pub fn machine(identity: Uuid, drive: &Drive, plan: &Plan, folder: &Path, headle
         disks.push(MachineDisk {
             name: disk.name.as_str().to_owned(),
             overlay: folder.join(names::overlay(disk.name.as_str())),
-            base: Some(Base { path: drive.resolve(&disk.file)?, format: "qcow2".into() }),
+            base: Some(Base::open(drive, disk)?.for_hypervisor()),
             controller: disk.controller.as_str().into(),
         });
     }

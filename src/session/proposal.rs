@@ -1,10 +1,10 @@
 //! Gathers the facts of drive and host, and makes the [`Plan`] from them.
 
 use super::Options;
-use super::claim::disk_error;
+use super::base::Base;
 use super::plan::{self, Choice, Plan, PlannedDisk, Refusal, Room};
 use crate::drive::Drive;
-use crate::drive::manifest::Plain;
+use crate::drive::manifest::{Format, Plain};
 use crate::host::{self, scratch};
 use crate::hypervisor::Hypervisor;
 use crate::{Error, Kind, Result};
@@ -46,10 +46,16 @@ pub fn propose(
     }
     let mut disks = vec![];
     for disk in &manifest.disks {
-        let info = pocketvm_disk::inspect(&drive.resolve(&disk.file)?).map_err(disk_error)?;
+        let base = Base::open(drive, disk)?;
         let name = disk.name.as_str().to_owned();
         let keep = (disk.keep || options.keep.contains(&name)) && !options.discard.contains(&name);
-        disks.push(PlannedDisk { name, size: info.virtual_size, file_size: info.file_size, keep });
+        disks.push(PlannedDisk {
+            name,
+            size: base.virtual_size,
+            file_size: base.file_size,
+            format: base.format,
+            keep,
+        });
     }
     let paging = manifest.paging.map(|paging| paging.size.bytes());
     let wanted = manifest.scratch.room.bytes();
@@ -99,7 +105,12 @@ fn drive_room(drive: &Drive, disks: &[PlannedDisk], wanted: u64) -> Result<Room>
     let limit = host::volume::Volume::of(drive.root()).ok().and_then(|volume| volume.file_system.max_file());
     let kept = disks.iter().filter(|disk| disk.keep);
     let growth = limit.map_or(u64::MAX, |limit| {
-        kept.map(|disk| limit.saturating_sub(disk.file_size)).min().unwrap_or(u64::MAX)
+        let grows = kept.map(|disk| match disk.format {
+            Format::Qcow2 => limit.saturating_sub(disk.file_size),
+            // What grows is the journal beside it, a file of its own.
+            Format::Raw => limit,
+        });
+        grows.min().unwrap_or(u64::MAX)
     });
     Ok(Room { available: free.min(growth), needed: plan::drive_needed(wanted, disks) })
 }

@@ -5,13 +5,15 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
+use super::base::Base;
 use super::controls::Controls;
 use super::event::{Event, View};
 use super::folder;
+use super::plan;
 use super::supervision::{Action, Facts, Input, Started};
 use super::watch::{Sought, Watch};
 use crate::drive::Drive;
-use crate::drive::manifest::RelativePath;
+use crate::drive::manifest::Disk;
 use crate::host;
 use crate::hypervisor::{Ending, Guest, GuestEvent, Running};
 
@@ -26,16 +28,14 @@ pub struct Supervised<'a> {
     pub root: PathBuf,
     /// How to recognise the drive.
     pub sought: Sought,
-    /// Per disk with a base: its name, its base on the drive, and whether it is kept.
+    /// The disks with a base.
     pub disks: Vec<SupervisedDisk>,
 }
 
 /// A disk of a supervised guest.
 pub struct SupervisedDisk {
-    /// Its name.
-    pub name: String,
-    /// Its base.
-    pub base: RelativePath,
+    /// As the manifest has it.
+    pub described: Disk,
     /// Its overlay.
     pub overlay: PathBuf,
     /// Whether its changes will be merged.
@@ -153,18 +153,25 @@ fn reopen(run: &Supervised<'_>, guest: &dyn Guest, root: &Path) -> Result<(), St
     run.sought.found_at(root)?;
     let drive = Drive::open(root).map_err(|error| error.to_string())?;
     for disk in &run.disks {
-        let path = drive.resolve(&disk.base).map_err(|error| error.to_string())?;
-        guest.reopen_base(&disk.name, &path).map_err(|error| error.to_string())?;
+        let base = Base::open(&drive, &disk.described).map_err(|error| error.to_string())?;
+        guest
+            .reopen_base(disk.described.name.as_str(), &base.for_hypervisor())
+            .map_err(|error| error.to_string())?;
     }
     Ok(())
 }
 
 fn figures(run: &Supervised<'_>, watch: &Watch, guest: &dyn Guest, start: Instant, view: &dyn View) -> Facts {
-    let unsaved: BTreeMap<String, u64> =
-        run.disks.iter().map(|disk| (disk.name.clone(), folder::unsaved(&disk.overlay))).collect();
-    let kept = run.disks.iter().filter(|disk| disk.keep).filter_map(|disk| unsaved.get(&disk.name)).sum();
+    let (mut unsaved, mut saving) = (BTreeMap::new(), 0u64);
+    for disk in &run.disks {
+        let changed = folder::unsaved(&disk.overlay);
+        unsaved.insert(disk.described.name.as_str().to_owned(), changed);
+        if disk.keep {
+            saving = saving.saturating_add(plan::saving(disk.described.format, changed));
+        }
+    }
     let scratch_room = host::volume::free(run.scratch).unwrap_or(0);
     let memory = guest.figures().map(|figures| figures.memory).unwrap_or(0);
     view.show(&Event::Figures { seconds: start.elapsed().as_secs(), memory, unsaved, room: scratch_room });
-    Facts { scratch_room, drive_room: watch.drive_room(), unsaved: kept }
+    Facts { scratch_room, drive_room: watch.drive_room(), saving }
 }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use super::claim::{Claim, gone};
+use super::claim::{Claim, disk_error, gone};
 use super::controls::Controls;
 use super::event::{Answer, Event, Notice, Outcome, Question, Step, View};
 use super::folder::Folder;
@@ -119,7 +119,9 @@ fn give_up(
         return Err(away);
     }
     view.show(&Event::notice(Notice::Abandoned, format!("Given up as asked: {away}")));
-    claim.drive.write_clean(None)
+    claim.drive.write_clean(None)?;
+    // What that session had begun to save can't be gone on with any more.
+    pocketvm_disk::give_up(&claim.commit).map_err(disk_error)
 }
 
 /// Does what was decided about a left-over session.
@@ -301,15 +303,12 @@ fn supervised<'a>(claim: &Claim, folder: &'a Folder, record: &SessionRecord) -> 
             folder: folder_below_volume(claim.drive.root()),
             generations: disks
                 .clone()
-                .filter_map(|disk| {
-                    Some((disk.file.clone(), recorded(disk.name.as_str())?.generation.clone()))
-                })
+                .filter_map(|disk| Some((disk.clone(), recorded(disk.name.as_str())?.generation.clone())))
                 .collect(),
         },
         disks: disks
             .map(|disk| SupervisedDisk {
-                name: disk.name.as_str().to_owned(),
-                base: disk.file.clone(),
+                described: disk.clone(),
                 overlay: folder.overlay(disk.name.as_str()),
                 keep: recorded(disk.name.as_str()).is_some_and(|recorded| recorded.keep),
             })

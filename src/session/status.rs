@@ -6,12 +6,14 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::Options;
+use super::base::{self, Base};
 use super::claim::disk_error;
 use super::leftover;
 use super::plan::Refusal;
-use crate::drive::LastSession;
-use crate::drive::{Drive, Identity, names};
+use crate::drive::manifest::Format;
+use crate::drive::{Drive, Identity, LastSession, names};
 use crate::host::scratch;
+use crate::hypervisor::Layer;
 use crate::{Error, Kind, Result};
 
 /// How a drive stands.
@@ -128,12 +130,16 @@ pub struct DiskHealth {
     pub name: String,
     /// The base's path on the drive.
     pub file: String,
+    /// What that file is.
+    pub format: Format,
     /// Size as the guest sees it, in bytes.
     pub size: u64,
     /// Size of the file, in bytes.
     pub file_size: u64,
     /// Its generation; none before the first session.
     pub generation: Option<String>,
+    /// The layers below the base, the next one first.
+    pub below: Vec<Layer>,
     /// What is wrong, in sentences; empty if nothing is.
     pub problems: Vec<String>,
 }
@@ -145,19 +151,8 @@ impl Health {
     }
 }
 
-fn problems(report: pocketvm_disk::CheckReport) -> Vec<String> {
-    let mut problems = report.errors;
-    let more = report.error_count.saturating_sub(problems.len() as u64);
-    if more > 0 {
-        problems.push(format!("and {more} more of the kind"));
-    }
-    if report.leaks > 0 {
-        problems.push(format!("{} clusters are lost room; nothing else is wrong with them", report.leaks));
-    }
-    problems
-}
-
-/// Checks the drive's disks: that we support them, and that their tables agree with themselves. Reads only.
+/// Checks the drive's disks: that we support them and everything that shows through them, and that their tables agree with
+/// themselves. Reads only.
 ///
 /// # Errors
 /// No drive, its manifest is wrong, or a launcher is at work on it.
@@ -176,25 +171,19 @@ pub fn check(options: &Options) -> Result<Health> {
     }
     let mut disks = vec![];
     for disk in &drive.manifest().disks {
-        let path = drive.resolve(&disk.file)?;
-        let mut health = DiskHealth {
+        // What can't be opened is told of by its problems.
+        let base = Base::open(&drive, disk).ok();
+        let of_base = |value: fn(&Base) -> u64| base.as_ref().map(value).unwrap_or_default();
+        disks.push(DiskHealth {
             name: disk.name.as_str().to_owned(),
             file: disk.file.as_str().to_owned(),
-            size: 0,
-            file_size: 0,
-            generation: None,
-            problems: vec![],
-        };
-        match pocketvm_disk::inspect(&path).and_then(|info| Ok((info, pocketvm_disk::check(&path)?))) {
-            Ok((info, report)) => {
-                health.size = info.virtual_size;
-                health.file_size = info.file_size;
-                health.generation = info.state.generation().map(|id| id.to_string());
-                health.problems = problems(report);
-            }
-            Err(error) => health.problems.push(error.to_string()),
-        }
-        disks.push(health);
+            format: disk.format,
+            size: of_base(|base| base.virtual_size),
+            file_size: of_base(|base| base.file_size),
+            generation: base.as_ref().and_then(|base| base.generation).map(|id| id.to_string()),
+            below: base.map(|base| base.below).unwrap_or_default(),
+            problems: base::problems(&drive, disk),
+        });
     }
     Ok(Health { drive: drive.root().to_owned(), disks })
 }

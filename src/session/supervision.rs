@@ -68,8 +68,8 @@ pub struct Facts {
     pub scratch_room: u64,
     /// Free on the drive for merged changes; none while it is gone.
     pub drive_room: Option<u64>,
-    /// Written so far to overlays that are to be kept.
-    pub unsaved: u64,
+    /// Room on the drive that saving takes, by what was written so far to overlays that are to be kept.
+    pub saving: u64,
 }
 
 /// Something to do.
@@ -307,9 +307,9 @@ impl Supervision {
             actions.extend(self.reopen());
         }
         if let Some(room) = facts.drive_room {
-            let tight = facts.unsaved > room;
+            let tight = facts.saving > room;
             if tight && !self.drive_room_told {
-                let missing = (facts.unsaved - room).div_ceil(1 << 20);
+                let missing = (facts.saving - room).div_ceil(1 << 20);
                 actions.push(Action::Tell(
                     Notice::DriveRoom,
                     format!("The changes no longer fit on the drive: up to {missing} MiB are missing there. Free room on the drive before you shut down"),
@@ -377,7 +377,7 @@ mod tests {
     }
 
     fn tick(scratch_room: u64) -> Input {
-        Input::Tick(Facts { scratch_room, drive_room: None, unsaved: 0 })
+        Input::Tick(Facts { scratch_room, drive_room: None, saving: 0 })
     }
 
     fn full() -> Input {
@@ -498,7 +498,7 @@ mod tests {
     #[test]
     fn too_little_room_on_the_drive_is_told_once_per_time_it_gets_tight() {
         let mut run = Supervision::default();
-        let facts = |unsaved| Input::Tick(Facts { scratch_room: 0, drive_room: Some(10 * MIB), unsaved });
+        let facts = |saving| Input::Tick(Facts { scratch_room: 0, drive_room: Some(10 * MIB), saving });
         assert_eq!(run.on(at(1), facts(5 * MIB)), []);
         assert!(matches!(run.on(at(2), facts(11 * MIB))[..], [Action::Tell(Notice::DriveRoom, _)]));
         assert_eq!(run.on(at(3), facts(12 * MIB)), []);

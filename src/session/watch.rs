@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::base::Base;
 use super::supervision::Input;
-use crate::drive::manifest::RelativePath;
+use crate::drive::manifest::Disk;
 use crate::drive::{self, Drive, Identity, names};
 use crate::host;
 
@@ -29,8 +30,8 @@ pub struct Sought {
     pub session: Uuid,
     /// Its folder below its volume; empty if it is the volume's root.
     pub folder: PathBuf,
-    /// Per disk with a base: the base's path on the drive and its generation.
-    pub generations: Vec<(RelativePath, String)>,
+    /// Per disk with a base: the disk as the manifest had it, and the base's generation.
+    pub generations: Vec<(Disk, String)>,
 }
 
 impl Sought {
@@ -50,10 +51,9 @@ impl Sought {
             Ok(_) => return Err("it was used on another PC meanwhile".into()),
             Err(error) => return Err(error.to_string()),
         }
-        for (file, generation) in &self.generations {
-            let path = drive.resolve(file).map_err(|error| error.to_string())?;
-            let now = pocketvm_disk::inspect(&path).map_err(|error| error.to_string())?;
-            if now.state.generation().map(|id| id.to_string()).as_ref() != Some(generation) {
+        for (disk, generation) in &self.generations {
+            let now = Base::generation(&drive, disk).map_err(|error| error.to_string())?;
+            if now.map(|id| id.to_string()).as_ref() != Some(generation) {
                 return Err("its disks were changed meanwhile".into());
             }
         }

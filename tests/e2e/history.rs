@@ -1,16 +1,12 @@
 //! Undo and redo: a save can be taken back, as long as nothing is at stake.
 
-use std::io::Write;
 use std::process::Command;
 
 use super::harness::{Bench, Drive, Options, Pc, must};
 
 /// Sets what the guest does next, and how many saves stay undoable.
 fn set_keeping(drive: &Drive, command: &str, saves: u32) {
-    drive.set(&Options::new(command));
-    let manifest = drive.path.join("pocketvm.yaml");
-    let mut manifest = std::fs::OpenOptions::new().append(true).open(manifest).unwrap();
-    write!(manifest, "saves:\n  keep: {saves}\n").unwrap();
+    drive.set(&Options { saves: Some(saves), ..Options::new(command) });
 }
 
 #[test]
@@ -152,4 +148,56 @@ fn a_session_that_the_drive_went_on_without_keeps_its_pc_from_undoing() {
     office.call(&["recover", place, "--discard"]).expect(0);
     office.call(&["undo", place]).expect(0);
     drive.assert_sound();
+}
+
+#[test]
+fn any_kept_state_is_gone_to_by_its_number() {
+    let bench = Bench::new();
+    let drive = Drive::create(&bench.folder("drive"), &Options::new("show"));
+    let pc = Pc::new(&bench, "office");
+    let place = drive.path.to_str().unwrap();
+    for marker in ["one", "two", "three"] {
+        set_keeping(&drive, &format!("marker {marker}"), 3);
+        pc.session(&drive);
+    }
+    let history = || pc.call(&["history", place]).all("history")[0].clone();
+    let saves = history()["saves"].as_array().unwrap().clone();
+    let numbers: Vec<u64> = saves.iter().map(|save| save["number"].as_u64().unwrap()).collect();
+    assert_eq!((numbers, history()["state"].as_u64()), (vec![1, 2, 3], Some(3)));
+    for save in &saves {
+        assert!(save["changed"].as_u64().unwrap() > 0, "{save}");
+        assert_eq!((save["host_name"].as_str(), save["disks"][0].as_str()), (Some("office"), Some("user")));
+    }
+    set_keeping(&drive, "show", 3);
+    let markers_at = |state: u64| {
+        assert_eq!(history()["state"].as_u64(), Some(state));
+        drive.assert_sound();
+        let looked = pc.run_with(&drive, &["--accelerator", "tcg", "--discard", "user"]).finish();
+        looked.expect(0);
+        looked.markers("user")
+    };
+
+    let gone = pc.call(&["undo", place, "--to", "1"]);
+    gone.expect(0);
+    let moved = gone.all("moved")[0];
+    assert_eq!((moved["from"].as_u64(), moved["to"].as_u64()), (Some(3), Some(1)), "{moved}");
+    assert_eq!(markers_at(1), ["one"]);
+    pc.call(&["undo", place, "--to", "0"]).expect(0);
+    assert_eq!(markers_at(0), [""; 0]);
+    pc.call(&["redo", place, "--to", "3"]).expect(0);
+    assert_eq!(markers_at(3), ["one", "two", "three"]);
+
+    pc.call(&["undo", place, "--to", "3"]).expect(0);
+    for (command, to, word) in
+        [("redo", "2", "undo"), ("undo", "4", "from 0 to 3"), ("redo", "4", "from 0 to 3")]
+    {
+        let refused = pc.call(&[command, place, "--to", to]);
+        refused.expect(2);
+        assert!(refused.error().contains(word), "{}", refused.error());
+    }
+    pc.call(&["undo", place]).expect(0);
+    let refused = pc.call(&["undo", place, "--to", "3"]);
+    refused.expect(2);
+    assert!(refused.error().contains("redo"), "{}", refused.error());
+    assert_eq!(markers_at(2), ["one", "two"]);
 }

@@ -6,26 +6,33 @@ use super::harness::{Bench, Drive, Finished, Options, Pc, kill_hypervisor, wait_
 /// Runs a session whose launcher is killed when `phase` reaches `state`, and recovers it by merging.
 /// Returns the markers that the next session finds.
 fn killed_at(phase: &str, state: &str) -> Vec<String> {
+    killed_with(Options::keeping_both, phase, state)
+}
+
+/// The same with a machine whose disks are as `options` says.
+fn killed_with(options: fn(&str) -> Options, phase: &str, state: &str) -> Vec<String> {
     let bench = Bench::new();
-    let drive = Drive::create(
-        &bench.folder("drive"),
-        &Options::keeping_both("marker kept;system-marker kept;write 24"),
-    );
+    let drive = Drive::create(&bench.folder("drive"), &options("marker kept;system-marker kept;write 24"));
     let pc = Pc::new(&bench, "pc");
     let mut launcher = pc.run(&drive);
     launcher.phase(phase, state);
     launcher.kill();
-    recovered(&pc, &drive)
+    recovered_with(options, &pc, &drive)
 }
 
 /// Recovers whatever is there by merging, and checks what must be true then.
 fn recovered(pc: &Pc, drive: &Drive) -> Vec<String> {
+    recovered_with(Options::keeping_both, pc, drive)
+}
+
+/// The same with a machine whose disks are as `options` says.
+fn recovered_with(options: fn(&str) -> Options, pc: &Pc, drive: &Drive) -> Vec<String> {
     let path = drive.path.to_str().unwrap();
     pc.call(&["status", path]).expect(0);
     pc.recover(drive);
     wait_until_gone(&pc.scratch, "qemu-system");
     pc.assert_as_before();
-    drive.set(&Options::keeping_both("show"));
+    drive.set(&options("show"));
     let next: Finished = pc.session(drive);
     assert_eq!(next.markers("system"), next.markers("user"), "one disk's changes came without the other's");
     next.markers("user")
@@ -78,6 +85,13 @@ fn a_launcher_killed_right_after_the_guest_stopped_loses_nothing() {
 #[test]
 fn a_launcher_killed_while_it_merges_loses_nothing() {
     assert_eq!(killed_at("merge", "started"), ["kept"]);
+}
+
+#[test]
+fn a_launcher_killed_while_it_saves_a_raw_disk_and_a_chain_loses_nothing() {
+    for (phase, state) in [("merge", "started"), ("wipe", "started")] {
+        assert_eq!(killed_with(Options::raw_and_chain, phase, state), ["kept"], "{phase}");
+    }
 }
 
 #[test]

@@ -9,6 +9,8 @@
 mod harness;
 
 mod accelerators;
+mod bases;
+mod compact;
 mod drive_gone;
 mod guest_ends;
 mod history;

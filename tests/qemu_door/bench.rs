@@ -149,7 +149,11 @@ pub fn machine(folder: &Path, scratch: &Path) -> Machine {
         disks: vec![MachineDisk {
             name: "system".into(),
             overlay: scratch.join("over,lay ß.qcow2"),
-            base: Some(Base { path: folder.join("base, ö \"1\".qcow2"), format: "qcow2".into() }),
+            base: Some(Base {
+                path: folder.join("base, ö \"1\".qcow2"),
+                format: "qcow2".into(),
+                below: vec![],
+            }),
             controller: "ahci".into(),
         }],
         serial_log: scratch.join("serial, ä.log"),

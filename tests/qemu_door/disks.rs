@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pocketvm::hypervisor::GuestEvent;
+use pocketvm::hypervisor::{Base, GuestEvent, Layer};
 
 use crate::bench::{Bench, run, text, wait_for};
 
@@ -79,24 +79,81 @@ fn a_full_host_disk_pauses_the_guest_until_there_is_room() {
     running.guest.force_off().unwrap();
 }
 
+/// What a guest's disk stands on, on the stick.
+enum Ground {
+    /// One image.
+    Alone,
+    /// A base that holds nothing itself, over a qcow2 image over a raw one, which holds everything.
+    Chain,
+}
+
+impl Ground {
+    /// Moves `base` onto the stick; its content comes from where it was.
+    fn lay(&self, stick: &Stick, base: &Base) {
+        let name = stick.mounted.join(NAME);
+        match self {
+            Ground::Alone => drop(std::fs::copy(&base.path, name).unwrap()),
+            Ground::Chain => {
+                let (middle, golden) = (stick.mounted.join(MIDDLE), stick.mounted.join(GOLDEN));
+                run("qemu-img", &["convert", "-f", "qcow2", "-O", "raw", text(&base.path), text(&golden)]);
+                let over = |image: &Path, below: &str, format: &str| {
+                    run("qemu-img", &["create", "-q", "-f", "qcow2", "-b", below, "-F", format, text(image)]);
+                };
+                over(&middle, GOLDEN, "raw");
+                over(&name, MIDDLE, "qcow2");
+                // A name that leads nowhere: QEMU must not need it.
+                run("qemu-img", &["rebase", "-u", "-b", "/nowhere", "-F", "qcow2", text(&name)]);
+            }
+        }
+    }
+
+    /// Where it is while the stick is at `mounted`.
+    fn at(&self, mounted: &Path) -> Base {
+        let layer = |name, format: &str| Layer { path: mounted.join(name), format: format.into() };
+        let below = match self {
+            Ground::Alone => vec![],
+            Ground::Chain => vec![layer(MIDDLE, "qcow2"), layer(GOLDEN, "raw")],
+        };
+        Base { path: mounted.join(NAME), format: "qcow2".into(), below }
+    }
+}
+
+const NAME: &str = "base, ö.qcow2";
+const MIDDLE: &str = "middle, ü.qcow2";
+const GOLDEN: &str = "golden.img";
+
 #[test]
 fn a_guest_goes_on_when_its_drive_comes_back_elsewhere() {
+    goes_on_when_the_drive_comes_back(&Ground::Alone, 96);
+}
+
+#[test]
+fn a_guest_whose_base_has_layers_goes_on_when_its_drive_comes_back_elsewhere() {
+    goes_on_when_the_drive_comes_back(&Ground::Chain, 128);
+}
+
+fn goes_on_when_the_drive_comes_back(ground: &Ground, megabytes: u64) {
     let folder = tempfile::tempdir().unwrap();
-    let mut stick = Stick::make(folder.path(), 96);
+    let mut stick = Stick::make(folder.path(), megabytes);
     let mut bench = Bench::new(b'R');
     let base = bench.machine.disks[0].base.as_mut().unwrap();
-    let name = "base, ö.qcow2";
-    std::fs::copy(&base.path, stick.mounted.join(name)).unwrap();
-    base.path = stick.mounted.join(name);
-    run("sync", &[text(&base.path), text(&stick.mounted)]);
-    let old = base.path.clone();
+    ground.lay(&stick, base);
+    *base = ground.at(&stick.mounted);
+    let paths = |base: &Base| {
+        let below = base.below.iter().map(|layer| layer.path.clone());
+        below.chain([base.path.clone()]).collect::<Vec<_>>()
+    };
+    let old = paths(base);
+    run("sync", &old.iter().map(|path| text(path)).chain([text(&stick.mounted)]).collect::<Vec<_>>());
 
     let running = bench.launch();
     bench.wait_for_serial(|said| said.contains("...."));
     running.guest.pause().unwrap();
     wait_for(&running.events, |event| *event == GuestEvent::Paused);
     // What the PC has read already would hide that the drive is gone.
-    run("dd", &[&format!("if={}", text(&old)), "iflag=nocache", "count=0", "status=none"]);
+    for file in &old {
+        run("dd", &[&format!("if={}", text(file)), "iflag=nocache", "count=0", "status=none"]);
+    }
     stick.pull_and_return();
     running.guest.resume().unwrap();
     let event = wait_for(&running.events, |event| matches!(event, GuestEvent::DiskError { .. }));
@@ -104,9 +161,11 @@ fn a_guest_goes_on_when_its_drive_comes_back_elsewhere() {
     assert_eq!(disk, "system");
     let before = bench.serial();
 
-    let missing = running.guest.reopen_base("system", &stick.mounted.join("other.qcow2")).unwrap_err();
+    let now = ground.at(&stick.mounted);
+    let nothing = Base { path: stick.mounted.join("other.qcow2"), ..now.clone() };
+    let missing = running.guest.reopen_base("system", &nothing).unwrap_err();
     assert!(missing.to_string().contains("No such file"), "{missing}");
-    running.guest.reopen_base("system", &stick.mounted.join(name)).unwrap();
+    running.guest.reopen_base("system", &now).unwrap();
     running.guest.resume().unwrap();
     wait_for(&running.events, |event| *event == GuestEvent::Running);
     bench.wait_for_serial(|said| said.len() > before.len() + 600);
@@ -116,7 +175,9 @@ fn a_guest_goes_on_when_its_drive_comes_back_elsewhere() {
         .flatten()
         .filter_map(|file| std::fs::read_link(file.path()).ok())
         .collect();
-    assert!(open.contains(&stick.mounted.join(name)), "{open:?}");
+    for path in paths(&now) {
+        assert!(open.contains(&path), "{}: {open:?}", path.display());
+    }
     assert!(!open.iter().any(|path| text(path).contains("before")), "the old file is closed: {open:?}");
     running.guest.force_off().unwrap();
 }

@@ -225,7 +225,7 @@ fn a_record_that_names_another_process_leads_to_no_adoption() {
 #[test]
 fn a_base_is_opened_again_although_the_record_can_not_be_written_also_by_the_next_launcher() {
     let bench = Bench::new(b'W');
-    let base = &bench.machine.disks[0].base.as_ref().unwrap().path;
+    let base = bench.machine.disks[0].base.as_ref().unwrap();
     let running = bench.launch();
     wait_for(&running.events, |event| *event == GuestEvent::Running);
     running.guest.pause().unwrap();

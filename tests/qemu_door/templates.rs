@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use pocketvm::hypervisor::qemu::TEMPLATE;
-use pocketvm::hypervisor::{Base, Hypervisor as _, Machine, MachineDisk};
+use pocketvm::hypervisor::{Base, Hypervisor as _, Layer, Machine, MachineDisk};
 
 use crate::bench::{door, machine};
 
@@ -13,7 +13,7 @@ fn described() -> Machine {
     machine.disks.push(MachineDisk {
         name: "user".into(),
         overlay: "/scratch/user.qcow2".into(),
-        base: Some(Base { path: "/media/user.raw".into(), format: "raw".into() }),
+        base: Some(Base { path: "/media/user.raw".into(), format: "raw".into(), below: vec![] }),
         controller: "virtio".into(),
     });
     machine.disks.push(MachineDisk {
@@ -35,6 +35,57 @@ fn render(template: &str) -> Result<String, String> {
 #[test]
 fn the_built_in_template_renders_to_these_arguments() {
     insta::assert_snapshot!(render(TEMPLATE).unwrap());
+}
+
+fn layer(path: &str, format: &str) -> Layer {
+    Layer { path: path.into(), format: format.into() }
+}
+
+#[test]
+fn the_layers_below_a_base_are_the_machines_and_not_the_templates_business() {
+    let mut machine = described();
+    let base = machine.disks[0].base.as_mut().unwrap();
+    base.below = vec![layer("/media/Stick, \"ä\"/middle.qcow2", "qcow2"), layer("/media/golden.img", "raw")];
+    let args = door().render(&machine, TEMPLATE).unwrap().args;
+    let node = args.iter().find(|arg| arg.contains("\"node-name\":\"base-system\"")).unwrap();
+    let node: serde_json::Value = serde_json::from_str(node).unwrap();
+    assert_eq!(
+        node["backing"],
+        serde_json::json!({
+            "driver": "qcow2",
+            "read-only": true,
+            "file": { "driver": "file", "filename": "/media/Stick, \"ä\"/middle.qcow2", "read-only": true },
+            "backing": {
+                "driver": "raw",
+                "read-only": true,
+                "file": { "driver": "file", "filename": "/media/golden.img", "read-only": true },
+            },
+        })
+    );
+    // A template that names them itself is refused all the same.
+    let own = with("read-only: true, backing: null", "read-only: true, backing: { driver: \"null-co\" }");
+    let error = door().render(&machine, &own).unwrap_err().to_string();
+    assert!(error.contains("“backing” must be null"), "{error}");
+}
+
+#[test]
+fn the_lowest_layer_names_nothing_below_it_and_a_raw_one_can_only_be_the_lowest() {
+    let mut machine = described();
+    machine.disks[0].base.as_mut().unwrap().below = vec![layer("/media/golden.qcow2", "qcow2")];
+    let args = door().render(&machine, TEMPLATE).unwrap().args.join("\n");
+    assert!(args.contains(r#""backing":{"backing":null,"driver":"qcow2""#), "{args}");
+    for (below, why) in [
+        (vec![layer("/a", "raw"), layer("/b", "qcow2")], "something below a raw image"),
+        (vec![layer("/a", "vmdk")], "an unknown format: “vmdk”"),
+    ] {
+        machine.disks[0].base.as_mut().unwrap().below = below;
+        let error = door().render(&machine, TEMPLATE).unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+    machine.disks[0].base.as_mut().unwrap().below.clear();
+    machine.disks[1].base.as_mut().unwrap().below = vec![layer("/a", "qcow2")];
+    let error = door().render(&machine, TEMPLATE).unwrap_err().to_string();
+    assert!(error.contains("the base of the disk user has something below a raw image"), "{error}");
 }
 
 #[test]

@@ -23,9 +23,9 @@ pub use error::{Error, Refusal, Result};
 pub use generation::{BaseState, GenerationId};
 pub use inspect::{ImageInfo, inspect};
 pub use merge::{
-    Amounts, CommitFile, Compacted, DiskEstimate, Estimate, HistoryDisk, HistoryStep, MergeDisk, Merged,
-    MergedDisk, Outcome, Progress, RecoveredDisk, Recovery, compact, estimate, give_up, go_to, history,
-    merge, pin, recover, redo, stamp, stamp_raw, undo, unpin,
+    Amounts, CommitFile, Compacted, DiskEstimate, Estimate, HistoryDisk, HistoryStep, LayerName, MergeDisk,
+    Merged, MergedDisk, Outcome, Progress, RecoveredDisk, Recovery, compact, estimate, give_up, go_to,
+    history, layers, merge, pin, recover, redo, stamp, stamp_raw, undo, unpin,
 };
 pub use qcow2::check::{CheckReport, check};
 pub use qcow2::create::{CreateOptions, create};

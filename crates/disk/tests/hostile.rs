@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 use common::{Drive, Random, assert_clean, io, qemu, text};
 use pocketvm_disk::merge::{OpenDisk, merge_images};
 use pocketvm_disk::qcow2::check::check_image;
+use pocketvm_disk::qcow2::create::create_on;
 use pocketvm_disk::qcow2::entry::Entry;
 use pocketvm_disk::qcow2::extensions::Extensions;
 use pocketvm_disk::qcow2::header::{BLOCK, Header};
@@ -18,7 +19,7 @@ use pocketvm_disk::record::TwoSlot;
 use pocketvm_disk::root::BasePath;
 use pocketvm_disk::storage::Storage;
 use pocketvm_disk::storage::memory::MemoryDevice;
-use pocketvm_disk::{BaseState, CommitFile, Error, GenerationId, recover, redo, stamp, undo};
+use pocketvm_disk::{BaseState, CommitFile, CreateOptions, Error, GenerationId, recover, redo, stamp, undo};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -126,6 +127,24 @@ fn a_damaged_table_entry_of_an_overlay_is_damage_and_not_a_gap() {
         overlay[at..at + 8].copy_from_slice(&u64::to_be_bytes(word));
         assert!(matches!(merge(&device, &overlay), Err(Error::Damaged { .. })), "{word:#x}");
     }
+}
+
+#[test]
+fn an_overlay_that_ends_inside_of_its_last_cluster_is_merged_cluster_by_cluster() {
+    let device = MemoryDevice::default();
+    let options = |cluster_size, content| CreateOptions { cluster_size, content, ..CreateOptions::new(SIZE) };
+    create_on(&device.file("base"), &options(4096, &[])).unwrap();
+    create_on(&device.file("overlay"), &options(65536, &[(0, &[7; 5000])])).unwrap();
+    TwoSlot::create_on(device.file("commit"), 65536).unwrap();
+    stamp(&open(&device), &["base"]).unwrap();
+    // The data is the last cluster of the file.
+    let length = device.file("overlay").len().unwrap();
+    device.file("overlay").set_len(length - 65536 + 5000).unwrap();
+    merge(&device, &device.files()["overlay"]).unwrap();
+    let mut bytes = vec![0; 65536];
+    let base = Image::open(device.file("base"), Role::Base).unwrap();
+    base.read(&mut TableCache::default(), 0, &mut bytes).unwrap();
+    assert!(bytes[..5000] == [7; 5000] && bytes[5000..].iter().all(|&byte| byte == 0));
 }
 
 #[test]

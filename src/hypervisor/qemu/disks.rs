@@ -2,13 +2,16 @@
 //! and the guest paused on an error.
 //!
 //! The names of the nodes are fixed, because events carry them and because [`super::reopen`] exchanges them.
+//!
+//! What lies below a base is none of the template's business: it says `backing: null`, so that QEMU follows no name that an
+//! image has, and once that is checked [`add_layers`] puts in the layers that the machine names.
 
 use serde_json::{Map, Value};
 
 use super::allowed::{lacking, refused, shown};
 use super::template::{self, Setting, text};
 use crate::Result;
-use crate::hypervisor::{Machine, MachineDisk};
+use crate::hypervisor::{Base, Layer, Machine, MachineDisk};
 
 /// The node a disk device is attached to: the overlay's qcow2 layer.
 pub fn overlay_node(disk: &str) -> String {
@@ -97,8 +100,8 @@ fn nodes_of(disk: &MachineDisk) -> Result<Vec<Node>> {
     Ok(nodes)
 }
 
-/// The options of a base's format layer. A base stands alone: the name of a backing file in its header is not followed.
-pub fn base_options(disk: &str, format: &str) -> Value {
+/// The options of a base's format layer as a template has to give them: it stands alone.
+fn base_options(disk: &str, format: &str) -> Value {
     let mut options = serde_json::json!({
         "driver": format, "node-name": base_node(disk), "file": base_file_node(disk), "read-only": true,
     });
@@ -106,6 +109,51 @@ pub fn base_options(disk: &str, format: &str) -> Value {
         options["backing"] = Value::Null;
     }
     options
+}
+
+/// The options of a base's format layer with everything below it.
+///
+/// # Errors
+/// A path is not Unicode text.
+pub fn whole_base_options(disk: &str, base: &Base) -> Result<Value> {
+    let mut options = base_options(disk, &base.format);
+    if base.format == "qcow2" {
+        options["backing"] = nested(&base.below)?;
+    }
+    Ok(options)
+}
+
+/// Layers as nodes without names, each inside the one above it. An image without a layer below gets `null`: a name in its
+/// header is not followed.
+fn nested(layers: &[Layer]) -> Result<Value> {
+    let mut below = Value::Null;
+    for layer in layers.iter().rev() {
+        let file = serde_json::json!({ "driver": "file", "filename": text(&layer.path)?, "read-only": true });
+        let mut node = serde_json::json!({ "driver": layer.format, "read-only": true, "file": file });
+        if layer.format == "qcow2" {
+            node["backing"] = below;
+        }
+        below = node;
+    }
+    Ok(below)
+}
+
+/// Puts the layers below the bases of `machine` into `settings`, which have been checked.
+///
+/// # Errors
+/// A path is not Unicode text.
+pub fn add_layers(settings: &mut [Setting], machine: &Machine) -> Result<()> {
+    for disk in &machine.disks {
+        let Some(base) = disk.base.as_ref().filter(|base| !base.below.is_empty()) else { continue };
+        let node = base_node(&disk.name);
+        let is_base = |setting: &&mut Setting| {
+            setting.option == "blockdev" && setting.value["node-name"].as_str() == Some(&node)
+        };
+        if let Some(setting) = settings.iter_mut().find(is_base) {
+            setting.value["backing"] = nested(&base.below)?;
+        }
+    }
+    Ok(())
 }
 
 /// Checks the block nodes and disk devices among `settings`.

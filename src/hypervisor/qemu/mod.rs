@@ -5,7 +5,7 @@
 
 use std::sync::OnceLock;
 
-use crate::hypervisor::{Candidate, Capabilities, Hypervisor, Machine, Rendered, Running};
+use crate::hypervisor::{Base, Candidate, Capabilities, Hypervisor, Machine, Rendered, Running};
 use crate::{Error, Kind, Result};
 
 mod accelerator;
@@ -126,8 +126,9 @@ impl Hypervisor for Qemu {
 
     fn render(&self, machine: &Machine, template: &str) -> Result<Rendered> {
         check_machine(machine)?;
-        let settings = template::render(machine, template, self.display(machine)?)?;
+        let mut settings = template::render(machine, template, self.display(machine)?)?;
         allowed::check(&settings, machine)?;
+        disks::add_layers(&mut settings, machine)?;
         let mut args = self.fixed_arguments();
         args.extend(arguments::vector(&settings));
         Ok(Rendered { program: self.candidate.program.clone(), args })
@@ -173,15 +174,27 @@ fn check_machine(machine: &Machine) -> Result<()> {
             );
             return Err(Error::new(Kind::Drive, what).hint("use ahci, virtio or ide as its controller"));
         }
-        if let Some(base) = &disk.base
-            && !matches!(base.format.as_str(), "qcow2" | "raw")
-        {
-            let what = format!(
-                "the base of the disk {name} has an unknown format: {}",
-                allowed::shown(&base.format)
-            );
-            return Err(Error::new(Kind::Drive, what));
+        if let Some(base) = &disk.base {
+            check_base(name, base)?;
         }
+    }
+    Ok(())
+}
+
+/// A base and its layers have formats that are known here, and only a qcow2 image has something below it.
+fn check_base(disk: &str, base: &Base) -> Result<()> {
+    let mut rest = base.below.len();
+    for format in [&base.format].into_iter().chain(base.below.iter().map(|layer| &layer.format)) {
+        let what = match format.as_str() {
+            "qcow2" => None,
+            "raw" if rest == 0 => None,
+            "raw" => Some("something below a raw image, which can't be".to_owned()),
+            other => Some(format!("an unknown format: {}", allowed::shown(other))),
+        };
+        if let Some(what) = what {
+            return Err(Error::new(Kind::Drive, format!("the base of the disk {disk} has {what}")));
+        }
+        rest = rest.saturating_sub(1);
     }
     Ok(())
 }

@@ -1,6 +1,5 @@
-//! Exchanging the base under a paused guest: the same generation, at another path.
+//! Exchanging the base under a paused guest, with all layers below it: the same generation, at another path.
 
-use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -8,20 +7,22 @@ use serde_json::{Value, json};
 use super::qmp::Client;
 use super::record::Record;
 use super::{disks, template};
+use crate::hypervisor::Base;
 use crate::{Error, Kind, Result};
 
 /// A stick that was just plugged in is slow.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Opens the base of `disk` again at `path`: new nodes, the overlay moved onto them, the old nodes removed.
+/// Opens the base of `disk` again where `now` says that it is: new nodes, the overlay moved onto them, the old nodes removed,
+/// those of the layers with the base's own.
 ///
 /// # Errors
-/// The disk has no base, or QEMU can't open the file; then the overlay is still on its old base.
-pub fn reopen_base(client: &Client, record: &mut Record, disk: &str, path: &Path) -> Result<()> {
+/// The disk has no base, or QEMU can't open a file; then the overlay is still on its old base.
+pub fn reopen_base(client: &Client, record: &mut Record, disk: &str, now: &Base) -> Result<()> {
     let cannot = |why: String| {
         Error::new(
             Kind::Gone,
-            format!("the base of the disk {disk} can't be opened again: {}", path.display()),
+            format!("the base of the disk {disk} can't be opened again: {}", now.path.display()),
         )
         .safe("the guest stays paused and its changes are on this PC")
         .because(why)
@@ -31,12 +32,15 @@ pub fn reopen_base(client: &Client, record: &mut Record, disk: &str, path: &Path
     };
     let known = record.disks.get_mut(disk).ok_or_else(|| cannot("the guest has no such disk".into()))?;
     let base = known.base.as_mut().ok_or_else(|| cannot("it has no base".into()))?;
+    if base.format != now.format {
+        return Err(cannot(format!("its format was {}, and is {} now", base.format, now.format)));
+    }
 
     let times = free_number(&tell("query-named-block-nodes", json!({ "flat": true }))?, disk, base.reopened);
     let node = format!("{}.{times}", disks::base_node(disk));
     let file_node = format!("{}.{times}", disks::base_file_node(disk));
-    let mut file = json!({ "driver": "file", "filename": template::text(path)?, "read-only": true });
-    let mut format = disks::base_options(disk, &base.format);
+    let mut file = json!({ "driver": "file", "filename": template::text(&now.path)?, "read-only": true });
+    let mut format = disks::whole_base_options(disk, now)?;
     file["node-name"] = file_node.clone().into();
     format["node-name"] = node.clone().into();
     format["file"] = file_node.clone().into();

@@ -16,7 +16,7 @@ use super::qmp::{Client, QmpEvent};
 use super::record::Record;
 use super::reopen;
 use crate::host::child::{self, Handle};
-use crate::hypervisor::{Ending, Figures, Guest, GuestEvent, Running};
+use crate::hypervisor::{Base, Ending, Figures, Guest, GuestEvent, Running};
 use crate::{Error, Kind, Result};
 
 /// For commands that only change a state.
@@ -280,9 +280,9 @@ impl Guest for QemuGuest {
         self.tell("cont")
     }
 
-    fn reopen_base(&self, disk: &str, path: &Path) -> Result<()> {
+    fn reopen_base(&self, disk: &str, base: &Base) -> Result<()> {
         let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
-        reopen::reopen_base(&self.client, &mut record, disk, path)?;
+        reopen::reopen_base(&self.client, &mut record, disk, base)?;
         // The guest can go on. A PC whose disk is full, perhaps why it was paused, must not keep it from that; what a
         // later launcher then reads is outdated, and `reopen` copes with it.
         if let Err(error) = record.write(&self.scratch) {

@@ -14,7 +14,13 @@ pub fn image_check(image: &Path) {
 
 /// Both images must hold the same for the guest; whichever has one reads through its backing file.
 pub fn compare(one: &Path, other: &Path) {
-    must(Command::new("qemu-img").args(["compare", "-f", "qcow2", "-F", "qcow2"]).args([one, other]));
+    let formats = ["-f", format_of(one), "-F", format_of(other)];
+    must(Command::new("qemu-img").arg("compare").args(formats).args([one, other]));
+}
+
+/// What the tests' images are, by their names.
+pub fn format_of(image: &Path) -> &'static str {
+    if image.extension().is_some_and(|extension| extension == "img") { "raw" } else { "qcow2" }
 }
 
 /// A fingerprint of a file's bytes.

@@ -1,9 +1,13 @@
 //! An open base with the layers below it: a base may have backing files, as long as all of them lie on the drive.
 
+use std::path::Path;
+
 use crate::error::{Error, Refusal, Result};
+use crate::generation::GenerationId;
 use crate::qcow2::entry::Run;
+use crate::qcow2::extensions::HashRoot;
 use crate::qcow2::image::{Image, Role, TableCache};
-use crate::root::{BasePath, Root};
+use crate::root::{BasePath, Folder, Root};
 use crate::storage::{Access, Storage, read_padded};
 
 /// More layers than this are a mistake, or a circle.
@@ -25,6 +29,8 @@ pub struct Base<S> {
     pub image: Image<S>,
     /// What shows through it, the next layer first.
     pub below: Vec<Layer<S>>,
+    /// Where each of these is.
+    pub names: Vec<LayerName>,
 }
 
 /// Where a layer is, and in which format.
@@ -52,6 +58,28 @@ pub fn below<S: Storage>(path: &BasePath, image: &Image<S>) -> Result<Option<Lay
     Ok(Some(LayerName { path, format }))
 }
 
+/// The layers below the qcow2 base at `base` (relative to `root`), the next one first; none if it stands alone. Reads only.
+///
+/// What a merge would refuse is refused here: a base or layer that is damaged or has a feature that is not handled, a layer
+/// outside of `root` or without a named format, a base whose header block has no room for what a merge puts there. So a
+/// caller who gives the layers to another program has them from a base that can be merged into, and that program need not
+/// follow a name in an image.
+///
+/// # Errors
+/// As above; a file can't be read, or another program writes to a layer.
+pub fn layers(root: &Path, base: &str) -> Result<Vec<LayerName>> {
+    let Base { image, names, .. } = Base::open(&Folder::new(root), &BasePath::new(base)?, Access::Read)?;
+    let mut header = image.header().clone();
+    header.upgrade();
+    let mut extensions = image.extensions().clone();
+    extensions.generation.get_or_insert_with(GenerationId::random);
+    extensions.hashes.get_or_insert(HashRoot { offset: 0, chunks: 0, digest: [0; 16] });
+    header
+        .encode(&extensions, image.backing())
+        .map_err(|why| Error::Refused { why, image: image.storage().name().to_owned() })?;
+    Ok(names)
+}
+
 impl<S: Storage> Base<S> {
     /// Opens the base at `path` and every layer below it.
     ///
@@ -59,9 +87,11 @@ impl<S: Storage> Base<S> {
     /// One of them can't be opened, is damaged, has a feature that is not handled or lies outside of the root.
     pub fn open<R: Root<File = S>>(root: &R, path: &BasePath, access: Access) -> Result<Self> {
         let image = Image::open(root.open(path, access)?, Role::Base)?;
-        let mut layers = Vec::new();
+        let (mut layers, mut names) = (Vec::new(), Vec::new());
         let mut next = below(path, &image)?;
-        while let Some(LayerName { path, format }) = next {
+        while let Some(name) = next {
+            let LayerName { path, format } = name.clone();
+            names.push(name);
             if layers.len() == MAX_LAYERS {
                 let why = Refusal::BackingDepth(MAX_LAYERS);
                 return Err(Error::Refused { why, image: image.storage().name().to_owned() });
@@ -75,7 +105,7 @@ impl<S: Storage> Base<S> {
             next = below(&path, &layer)?;
             layers.push(Layer::Qcow2(Box::new(layer)));
         }
-        Ok(Base { image, below: layers })
+        Ok(Base { image, below: layers, names })
     }
 
     /// Reads what shows through the base.

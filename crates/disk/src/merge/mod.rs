@@ -25,6 +25,7 @@ mod verify;
 mod work;
 mod writer;
 
+pub use base::{LayerName, layers};
 pub use compact::{Compacted, compact};
 pub use estimate::{DiskEstimate, Estimate, estimate, estimate_images};
 pub use flip::{Outcome, RecoveredDisk, Recovery};

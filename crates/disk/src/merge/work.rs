@@ -121,6 +121,8 @@ pub(super) fn distrust(history: &mut History, bases: &[BasePath]) {
 pub(super) fn seal<S: Storage>(file: &S, time: u64) -> Result<Seal> {
     let modified = i64::try_from(time).unwrap_or_default().saturating_sub(SEAL_AGE) & !1;
     file.set_modified(modified)?;
+    // Should the file system not take a time, what it shows instead has to do.
+    let modified = file.modified()?.unwrap_or(modified);
     Ok(Seal { len: file.len()?, modified })
 }
 

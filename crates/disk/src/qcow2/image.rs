@@ -240,7 +240,8 @@ impl<S: Storage> Image<S> {
         match run {
             Run::Absent | Run::Zero => buf.fill(0),
             Run::Data { host } => {
-                if host >= self.storage.len()? {
+                // The file may end inside of its last cluster.
+                if host - host % self.header.cluster_size() >= self.storage.len()? {
                     return Err(self.cut_short(std::io::ErrorKind::UnexpectedEof.into()));
                 }
                 read_padded(&self.storage, host, buf)?;

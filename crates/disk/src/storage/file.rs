@@ -1,6 +1,6 @@
 //! A file as storage.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, FileTimes, OpenOptions};
 use std::io;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -184,7 +184,8 @@ impl Storage for FileStorage {
             SystemTime::UNIX_EPOCH.checked_add(distance)
         };
         let time = time.ok_or(io::ErrorKind::InvalidInput)?;
-        self.named(self.file.set_modified(time))
+        // Both times: exfat-fuse and ntfs-3g (libfuse 2) take no notice of a wish to change only one.
+        self.named(self.file.set_times(FileTimes::new().set_accessed(time).set_modified(time)))
     }
 
     #[cfg(target_os = "linux")]
