@@ -32,7 +32,8 @@ fn main() {
     let args = args::Args::parse();
     let folder = tempfile::tempdir_in("/var/tmp").expect("a folder for images");
     let bench = workload::Bench { folder: folder.path(), scale: args.scale };
-    for model in &args.models {
+    let models = if args.workloads.is_empty() { &[][..] } else { &args.models };
+    for model in models {
         for file_system in &args.file_systems {
             println!(
                 "\n== {} stick, {file_system}, medians of {} (least to most)",
