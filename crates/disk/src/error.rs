@@ -64,6 +64,12 @@ pub enum Error {
         /// Where the image is.
         image: String,
     },
+    /// Another program reads the image, and would be disturbed.
+    #[error("another program reads the image: {image}")]
+    BeingRead {
+        /// Where the image is.
+        image: String,
+    },
     /// Another merge, or another launcher, holds the file.
     #[error("the file is locked by another merge: {file}")]
     Busy {
@@ -127,7 +133,9 @@ impl Error {
                 Some("keep the changes as a separate image, or discard them")
             }
             Error::Shrinks { .. } => Some("make the overlay at least as large as its base"),
-            Error::InUse { .. } | Error::Busy { .. } => Some("close the other program and try again"),
+            Error::InUse { .. } | Error::BeingRead { .. } | Error::Busy { .. } => {
+                Some("close the other program and try again")
+            }
             Error::NotKept { .. } => {
                 Some("the drive may be failing: copy it, then try again with another one")
             }

@@ -174,3 +174,23 @@ fn a_base_that_would_grow_over_a_larger_layer_is_refused_and_nothing_changes() {
     assert_eq!(std::fs::read(&base).unwrap(), before);
     assert!(history(&drive.commit()).unwrap().is_empty());
 }
+
+#[test]
+fn a_base_that_shows_through_another_one_of_the_same_merge_is_refused() {
+    let drive = Drive::new();
+    let (golden, base) = (drive.base("g.qcow2"), drive.base("b.qcow2"));
+    create(&golden, "compat=1.1", None, SIZE);
+    create(&base, "compat=1.1", Some(("g.qcow2", "qcow2")), SIZE);
+    let generations = [drive.stamp("g.qcow2"), drive.stamp("b.qcow2")];
+    let overlays = [drive.overlay("og", &golden, ""), drive.overlay("ob", &base, "")];
+    io(&overlays[0], &["write -q -P 5 0 1M".to_owned()]);
+    let disks = [
+        drive.disk("g.qcow2", &overlays[0], generations[0]),
+        drive.disk("b.qcow2", &overlays[1], generations[1]),
+    ];
+    let before = std::fs::read(&golden).unwrap();
+    let result = merge(&drive.commit(), &disks, &());
+    // On the way there the base is held as a layer, or as a base: either way it is not written to.
+    assert!(matches!(&result, Err(Error::Input(_) | Error::Busy { .. } | Error::InUse { .. })), "{result:?}");
+    assert_eq!(std::fs::read(&golden).unwrap(), before);
+}

@@ -5,8 +5,8 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use common::{Drive, Random, assert_clean, assert_same, io, qemu, text};
-use pocketvm_disk::{Compacted, Error, GenerationId, Progress, check, compact, history, inspect, pin, undo};
+use common::{Drive, Impatient, Random, assert_clean, assert_same, io, qemu, text};
+use pocketvm_disk::{Compacted, Error, GenerationId, check, compact, history, inspect, pin, undo};
 
 const SIZE: u64 = 64 << 20;
 
@@ -147,19 +147,6 @@ fn a_pinned_or_foreign_base_is_refused_and_keeps_its_history() {
     ));
 }
 
-struct Impatient(std::cell::Cell<u32>);
-
-impl Progress for Impatient {
-    fn advance(&self, done: u64, total: u64) {
-        assert!(done <= total);
-        self.0.set(self.0.get().saturating_sub(1));
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.0.get() == 0
-    }
-}
-
 #[test]
 fn cancelling_leaves_content_and_generation() {
     let drive = Drive::new();
@@ -176,4 +163,42 @@ fn cancelling_leaves_content_and_generation() {
     }
     compacted(&drive);
     assert_same(&base, &before);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_guest_that_reads_the_base_keeps_it_from_being_compacted_and_none_can_come_meanwhile() {
+    let drive = Drive::new();
+    let (base, _) = grown(&drive, "cluster_size=16k", 9);
+    let overlay = drive.overlay("running", &base, "");
+    let reader = common::Holder::open(&overlay, true);
+    let before = std::fs::read(&base).unwrap();
+    let result = compact(&drive.commit(), "bases/b.qcow2", &());
+    assert!(matches!(result, Err(Error::BeingRead { .. })), "{result:?}");
+    assert!(std::fs::read(&base).unwrap() == before && history(&drive.commit()).unwrap().len() == 1);
+    drop(reader);
+    {
+        use pocketvm_disk::storage::{Access, FileStorage};
+        let _held = FileStorage::open(&base, Access::Exclusive).unwrap();
+        let refused =
+            std::process::Command::new("qemu-io").args(["-r", "-c", "read 0 512", text(&overlay)]).output();
+        let said = String::from_utf8_lossy(&refused.unwrap().stderr).into_owned();
+        assert!(said.contains("lock"), "{said}");
+    }
+    compacted(&drive);
+}
+
+#[test]
+fn nothing_is_given_up_for_nothing() {
+    let drive = Drive::new();
+    let (base, generation) = grown(&drive, "cluster_size=16k", 10);
+    let done = compacted(&drive);
+    let overlay = drive.overlay("small", &base, "");
+    io(&overlay, &["write -q -P 3 0 64k".to_owned()]);
+    let disk = drive.disk("b.qcow2", &overlay, done.generation);
+    drive.merge(std::slice::from_ref(&disk));
+    let again = compacted(&drive);
+    assert_eq!((again.moved, again.generation, again.before), (0, disk.next, again.after));
+    assert_eq!(history(&drive.commit()).unwrap().len(), 1, "what could be undone still can");
+    assert_ne!(generation, done.generation);
 }

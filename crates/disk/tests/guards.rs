@@ -7,10 +7,10 @@ use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 use std::process::Command;
 
-use common::{Drive, Holder, assert_clean, assert_same, io, qemu, text};
+use common::{Drive, Holder, Impatient, assert_clean, assert_same, io, qemu, text};
 use pocketvm_disk::{
-    BaseState, CommitFile, CreateOptions, Error, GenerationId, Progress, Refusal, check, create, history,
-    inspect, merge, recover, redo, stamp, undo,
+    BaseState, CommitFile, CreateOptions, Error, GenerationId, Refusal, check, create, history, inspect,
+    merge, recover, redo, stamp, undo,
 };
 
 fn image(drive: &Drive, options: &str) -> std::path::PathBuf {
@@ -221,20 +221,6 @@ fn a_base_outside_of_the_root_is_refused() {
     let drive = Drive::new();
     for path in ["../b.qcow2", "/b.qcow2", "bases/../../b", "C:/b", ""] {
         assert!(matches!(stamp(&drive.commit(), &[path]), Err(Error::BadPath(_))), "{path}");
-    }
-}
-
-/// Cancels after some calls.
-struct Impatient(std::cell::Cell<u32>);
-
-impl Progress for Impatient {
-    fn advance(&self, done: u64, total: u64) {
-        assert!(done <= total);
-        self.0.set(self.0.get().saturating_sub(1));
-    }
-
-    fn is_cancelled(&self) -> bool {
-        self.0.get() == 0
     }
 }
 

@@ -14,6 +14,7 @@ use pocketvm_disk::qcow2::image::{Image, Role};
 use pocketvm_disk::record::TwoSlot;
 use pocketvm_disk::root::BasePath;
 use pocketvm_disk::storage::memory::MemoryDevice;
+use pocketvm_disk::storage::{Access, FileStorage};
 use pocketvm_disk::{
     CommitFile, Error, GenerationId, estimate, go_to, history, merge, recover, redo, stamp, stamp_raw, undo,
 };
@@ -215,4 +216,51 @@ fn i4_a_raw_base_and_a_qcow2_base_change_together_wherever_the_power_is_cut() {
     every_cut_is_old_or_new(&mixed, 12, |commit| {
         redo(commit).unwrap();
     });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_guest_that_reads_a_raw_base_keeps_it_from_being_written_in_place() {
+    let drive = Drive::new();
+    let base = drive.base("b.img");
+    raw(&base, &mut Random(5), SIZE);
+    let generation = stamp_raw(&drive.commit(), &["bases/b.img"]).unwrap()[0];
+    let path = overlay(&drive, "o", &base);
+    io(&path, &["write -q -P 3 0 1M".to_owned()]);
+    // The locks of a guest's disk; qemu-io would let others write to a raw backing file.
+    let reader = FileStorage::open(&base, Access::ReadStable).unwrap();
+    let before = std::fs::read(&base).unwrap();
+    let disk = drive.disk("b.img", &path, generation);
+    let result = merge(&drive.commit(), std::slice::from_ref(&disk), &());
+    assert!(matches!(result, Err(Error::BeingRead { .. })), "{result:?}");
+    assert!(std::fs::read(&base).unwrap() == before);
+    drop(reader);
+    merge(&drive.commit(), &[disk], &()).unwrap();
+}
+
+#[test]
+fn journals_of_steps_that_compacting_gave_up_are_removed() {
+    let drive = Drive::new();
+    let (base, system) = (drive.base("b.img"), drive.base("s.qcow2"));
+    raw(&base, &mut Random(6), SIZE);
+    qemu("qemu-img", &["create", "-q", "-f", "qcow2", text(&system), &SIZE.to_string()]);
+    io(&system, &["write -q -P 1 0 8M".to_owned()]);
+    let raw_id = stamp_raw(&drive.commit(), &["bases/b.img"]).unwrap()[0];
+    let id = stamp(&drive.commit(), &["bases/s.qcow2"]).unwrap()[0];
+    let (changed, discarded) = (overlay(&drive, "o", &base), drive.overlay("s", &system, ""));
+    io(&changed, &["write -q -P 3 0 1M".to_owned()]);
+    io(&discarded, &["discard -q 0 7M".to_owned()]);
+    let disks = [drive.disk("b.img", &changed, raw_id), drive.disk("s.qcow2", &discarded, id)];
+    merge(&drive.commit(), &disks, &()).unwrap();
+    let journals = || {
+        let names = std::fs::read_dir(drive.path("drive/bases")).unwrap();
+        names
+            .filter(|name| name.as_ref().unwrap().path().extension().is_some_and(|end| end == "journal"))
+            .count()
+    };
+    assert_eq!(journals(), 1);
+    pocketvm_disk::compact(&drive.commit(), "bases/s.qcow2", &()).unwrap();
+    assert_eq!(journals(), 0);
+    assert!(history(&drive.commit()).unwrap().is_empty());
+    assert_clean(&system);
 }

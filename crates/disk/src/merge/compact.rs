@@ -56,28 +56,35 @@ pub fn compact<R: Root, C: Storage>(
         return Err(Error::Input(format!("a pinned generation keeps the room of its base: {path}")));
     }
     work::give_up(commit, &mut history)?;
-    let opened = Base::open(&commit.root, &path, Access::Write)?;
+    // A guest that reads the base would read clusters that are used for something else soon.
+    let opened = Base::open(&commit.root, &path, Access::Exclusive)?;
     let image = &opened.image;
     let generation = match image.state() {
-        BaseState::At { generation } if work::seal_holds(&history, &path, image.storage())? => generation,
-        BaseState::At { generation: last } | BaseState::Foreign { last } => {
+        BaseState::At { generation } => generation,
+        BaseState::Foreign { last } => {
             return Err(Error::ForeignWriter { last, image: image.storage().name().to_owned() });
         }
         BaseState::Fresh => {
             return Err(Error::Input(format!("a base without a generation is not compacted: {path}")));
         }
     };
+    let trusted = work::ensure_trusted(&mut history, &path, image)?;
     let before = image.storage().len()?;
+    let root = image.extensions().hashes.filter(|_| trusted);
+    let cut = plan(image, root)?;
+    if cut.is_none() && !is_worth_cutting(image, root)? {
+        return Ok(Compacted { before, after: before, moved: 0, generation });
+    }
     // From here on the clusters of the kept generations are free, which has to be durable before they are used.
     work::forget(&mut history, std::slice::from_ref(&path));
     commit.save(&mut history)?;
 
     let mut done = Compacted { before, after: before, moved: 0, generation };
     let mut header = image.header().clone();
-    let mut root = image.extensions().hashes;
-    if let Some(cut) = plan(image)? {
+    let mut root = root;
+    if let Some(cut) = cut {
         let (change, moved, new_root) =
-            shadow(&opened, &path, cut, generation, progress).inspect_err(|_| {
+            shadow(&opened, &path, root, cut, generation, progress).inspect_err(|_| {
                 // What was appended is garbage that takes room. Nothing refers to it, should this fail.
                 let _ = image.storage().set_len(before);
             })?;
@@ -92,9 +99,8 @@ pub fn compact<R: Root, C: Storage>(
 }
 
 /// The cluster at which the file can end, if that is worth moving anything.
-fn plan<S: Storage>(image: &Image<S>) -> Result<Option<u64>> {
+fn plan<S: Storage>(image: &Image<S>, root: Option<HashRoot>) -> Result<Option<u64>> {
     let (header, storage) = (image.header(), image.storage());
-    let root = image.extensions().hashes;
     let mut free = FreeMap::new(storage, header, image.file_len(), root, &[])?;
     let end = used_end(&mut free)?;
     let used = end - free.count_between(0, end)?;
@@ -122,6 +128,13 @@ fn plan<S: Storage>(image: &Image<S>) -> Result<Option<u64>> {
     Ok((cut + end / 100 < end).then_some(cut))
 }
 
+/// Whether the file has much behind its last cluster that the present generation uses.
+fn is_worth_cutting<S: Storage>(image: &Image<S>, root: Option<HashRoot>) -> Result<bool> {
+    let mut free = FreeMap::new(image.storage(), image.header(), image.file_len(), root, &[])?;
+    let end = used_end(&mut free)?;
+    Ok(end + end / 100 < free.file_end())
+}
+
 /// The cluster behind the last one that is used.
 fn used_end<S: Storage>(free: &mut FreeMap<'_, S>) -> Result<u64> {
     let mut end = free.file_end();
@@ -135,6 +148,7 @@ fn used_end<S: Storage>(free: &mut FreeMap<'_, S>) -> Result<u64> {
 fn shadow<S: Storage>(
     base: &Base<S>,
     path: &BasePath,
+    root: Option<HashRoot>,
     cut: u64,
     from: GenerationId,
     progress: &dyn Progress,
@@ -142,6 +156,7 @@ fn shadow<S: Storage>(
     let image = &base.image;
     let (old, storage) = (image.header(), image.storage());
     let mut extensions = image.extensions().clone();
+    extensions.hashes = root;
     let free = FreeMap::new(storage, old, image.file_len(), extensions.hashes, &[])?;
     let mut behind = FreeMap::new(storage, old, image.file_len(), extensions.hashes, &[])?;
     let end = behind.file_end();
@@ -283,5 +298,6 @@ fn cut_off<R: Root, C: Storage>(
     history.seals.insert(path.clone(), work::seal(storage, flip::now())?);
     storage.flush()?;
     commit.save(history)?;
+    flip::tidy(commit, history);
     storage.len().map_err(Error::from)
 }

@@ -109,13 +109,13 @@ pub(super) fn perform<R: Root, C: Storage>(
     history.flip = Some(Flip { kind, pending: true, time: now(), note: commit.note.clone(), disks, raws });
     // From here on an error may come after the record has become durable.
     finish(commit, history, files, raw_files).map_err(|error| Error::Interrupted(Box::new(error)))?;
-    tidy(commit, history, &before);
+    history.discard_journals(&before);
+    tidy(commit, history);
     Ok(())
 }
 
 /// Removes the journals that the record does not need any more. One that stays only takes room; the record knows it.
-fn tidy<R: Root, C: Storage>(commit: &CommitFile<R, C>, history: &mut History, before: &History) {
-    history.discard_journals(before);
+pub(super) fn tidy<R: Root, C: Storage>(commit: &CommitFile<R, C>, history: &mut History) {
     if history.discarded.is_empty() {
         return;
     }
@@ -247,7 +247,8 @@ pub(super) fn recover<R: Root, C: Storage>(commit: &CommitFile<R, C>) -> Result<
     }
     if history != before {
         commit.save(&mut history)?;
-        tidy(commit, &mut history, &before);
+        history.discard_journals(&before);
+        tidy(commit, &mut history);
     }
     Ok(Recovery { outcome, disks })
 }
@@ -263,7 +264,7 @@ fn open_raws<R: Root, C: Storage>(
         if files.contains_key(&raw.base) {
             continue;
         }
-        match commit.root.open(&raw.base, Access::Write) {
+        match commit.root.open(&raw.base, Access::Exclusive) {
             Ok(file) => drop(files.insert(raw.base.clone(), file)),
             Err(error) if !flip.pending && is_lost(&error) => foreign.push(raw.base.clone()),
             Err(Error::Io(_)) if !flip.pending => {}

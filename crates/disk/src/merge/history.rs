@@ -396,7 +396,8 @@ impl History {
         for raw in &flip.raws {
             self.raws.insert(raw.base.clone(), RawState { generation: raw.to });
         }
-        if matches!(flip.kind, Kind::Merge | Kind::Stamp) {
+        // A merge and compacting left out what was not believed, and stamping checked everything.
+        if matches!(flip.kind, Kind::Merge | Kind::Stamp | Kind::Compact) {
             self.distrusted.retain(|base| flip.disks.iter().all(|change| change.base != *base));
         }
         match flip.kind {

@@ -277,6 +277,7 @@ pub fn merge_images<R: Root, C: Storage, O: Storage>(
         .map(|disk| raw::open(commit, &history, disk, &history.raws[&disk.base]))
         .collect::<Result<Vec<_>>>()?;
     let bases = shadowed.iter().map(|disk| open_base(commit, disk)).collect::<Result<Vec<_>>>()?;
+    ensure_layers_stay(&disks, &bases)?;
     let starts = work::begin(commit, &mut history, &shadowed, &bases, &raws)?;
 
     let written = write_all(commit, &history, &shadowed, &bases, &starts, &raws, progress);
@@ -395,6 +396,18 @@ fn ensure_distinct<O>(disks: &[OpenDisk<O>]) -> Result<()> {
         return Err(Error::Input("a merge needs a new generation for each disk".to_owned()));
     }
     Ok(())
+}
+
+/// A base that shows through another one would change that one's content as well.
+fn ensure_layers_stay<S, O>(disks: &[OpenDisk<O>], bases: &[Base<S>]) -> Result<()> {
+    let mut layers = bases.iter().flat_map(|base| &base.names);
+    match layers.find(|layer| disks.iter().any(|disk| disk.base == layer.path)) {
+        Some(layer) => Err(Error::Input(format!(
+            "a base that lies below another one can't be merged into: {}",
+            layer.path
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn open_base<R: Root, C: Storage, O>(commit: &CommitFile<R, C>, disk: &OpenDisk<O>) -> Result<Base<R::File>> {

@@ -7,7 +7,7 @@ use blake3::Hasher;
 use super::digest::TablesDigest;
 use super::history::{History, Journal, RawChange, RawState};
 use super::shadow::{Amounts, Meter};
-use super::{CommitFile, OpenDisk, work, writer};
+use super::{CommitFile, OpenDisk, flip, work, writer};
 use crate::error::{Error, Result};
 use crate::generation::GenerationId;
 use crate::qcow2::be;
@@ -61,13 +61,14 @@ pub fn stamp_raw<R: Root, C: Storage>(
         let generation = GenerationId::random();
         history.raws.insert(base.clone(), RawState { generation });
         history.distrusted.remove(&base);
-        let seal = work::seal(&file, super::flip::now())?;
+        let seal = work::seal(&file, flip::now())?;
         file.flush()?;
         history.seals.insert(base, seal);
         generations.push(generation);
     }
     if history != before {
         commit.save(&mut history)?;
+        flip::tidy(commit, &mut history);
     }
     Ok(generations)
 }
@@ -82,7 +83,8 @@ pub fn open<'d, R: Root, C: Storage, O: Storage>(
     disk: &'d OpenDisk<O>,
     state: &RawState,
 ) -> Result<OpenRaw<'d, O, R::File>> {
-    let file = commit.root.open(&disk.base, Access::Write)?;
+    // It is written in place: a guest that reads it would see that.
+    let file = commit.root.open(&disk.base, Access::Exclusive)?;
     let image = file.name().to_owned();
     if !is_ours(history, &disk.base, &file)? {
         return Err(Error::ForeignWriter { last: state.generation, image });

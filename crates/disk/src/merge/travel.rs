@@ -206,7 +206,7 @@ fn open_raws<R: Root, C: Storage>(
     let mut files = BTreeMap::new();
     for raw in raws {
         if !files.contains_key(&raw.base) {
-            let file = commit.root.open(&raw.base, Access::Write)?;
+            let file = commit.root.open(&raw.base, Access::Exclusive)?;
             let image = file.name().to_owned();
             if !raw::is_ours(history, &raw.base, &file)? {
                 work::distrust(history, std::slice::from_ref(&raw.base));

@@ -35,16 +35,7 @@ pub(super) fn begin<R: Root, C: Storage, O: Storage>(
 ) -> Result<Vec<Start>> {
     let mut trusted = Vec::with_capacity(bases.len());
     for (disk, base) in disks.iter().zip(bases) {
-        let holds = seal_holds(history, &disk.base, base.image.storage())?;
-        if !holds {
-            let report = check_image(&base.image)?;
-            if report.error_count > 0 {
-                let why = Refusal::Inconsistent(report.error_count);
-                return Err(Error::Refused { why, image: base.image.storage().name().to_owned() });
-            }
-            distrust(history, std::slice::from_ref(&disk.base));
-        }
-        trusted.push(holds);
+        trusted.push(ensure_trusted(history, &disk.base, &base.image)?);
     }
     let raw_disks = raws.iter().map(|raw| raw.disk);
     let all: Vec<&OpenDisk<O>> = disks.iter().copied().chain(raw_disks).collect();
@@ -103,11 +94,34 @@ pub(super) fn seal_holds<S: Storage>(history: &History, base: &BasePath, file: &
     }
 }
 
+/// Whether anything that we knew of a base's content can be believed. If not, its tables are checked before they are.
+///
+/// # Errors
+/// The tables are damaged, or the device fails.
+pub(super) fn ensure_trusted<S: Storage>(
+    history: &mut History,
+    base: &BasePath,
+    image: &Image<S>,
+) -> Result<bool> {
+    if seal_holds(history, base, image.storage())? {
+        return Ok(true);
+    }
+    let report = check_image(image)?;
+    if report.error_count > 0 {
+        let why = Refusal::Inconsistent(report.error_count);
+        return Err(Error::Refused { why, image: image.storage().name().to_owned() });
+    }
+    distrust(history, std::slice::from_ref(base));
+    Ok(false)
+}
+
 /// Forgets the kept generations of `bases`, and how they were left.
 pub(super) fn forget(history: &mut History, bases: &[BasePath]) {
+    let before = history.clone();
     history.void(bases);
     history.flip = None;
     history.seals.retain(|base, _| !bases.contains(base));
+    history.discard_journals(&before);
 }
 
 /// Another program wrote to `bases`: forgets their kept generations, and that anything of what we knew of their content

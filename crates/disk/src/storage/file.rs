@@ -16,8 +16,16 @@ pub enum Access {
     Read,
     /// Reading, while nobody may write.
     ReadStable,
-    /// Reading and writing, while nobody else may write.
+    /// Reading and writing, while nobody else may write. Readers are not disturbed by what is written.
     Write,
+    /// Reading and writing, while no QEMU reads either.
+    Exclusive,
+}
+
+impl Access {
+    pub(super) fn writes(self) -> bool {
+        matches!(self, Access::Write | Access::Exclusive)
+    }
 }
 
 /// A file, held open (and locked, if opened so) until it is dropped.
@@ -31,7 +39,8 @@ impl FileStorage {
     /// Opens an existing file.
     ///
     /// # Errors
-    /// It can't be opened; [`Error::Busy`] if another merge holds it; [`Error::InUse`] if a QEMU writes to it.
+    /// It can't be opened; [`Error::Busy`] if another merge holds it; [`Error::InUse`] if a QEMU writes to it;
+    /// [`Error::BeingRead`] if one reads it that must not.
     pub fn open(path: &Path, access: Access) -> Result<Self> {
         let name = path.display().to_string();
         // Opening a pipe blocks for ever, opening a device may do anything; on a found stick a name may be either.
@@ -40,11 +49,12 @@ impl FileStorage {
             return Err(named(&name, error).into());
         }
         let mut options = OpenOptions::new();
-        options.read(true).write(access == Access::Write);
+        options.read(true).write(access.writes());
         match lock::open(&mut options, path, access) {
             Ok(file) => Ok(FileStorage { file, name }),
             Err(Obstacle::Merge) => Err(Error::Busy { file: name }),
             Err(Obstacle::Writer) => Err(Error::InUse { image: name }),
+            Err(Obstacle::Reader) => Err(Error::BeingRead { image: name }),
             Err(Obstacle::Other(error)) => Err(named(&name, error).into()),
         }
     }

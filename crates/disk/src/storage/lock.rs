@@ -6,7 +6,8 @@
 //! QEMU marks what it does with an image by locks on single bytes (`block/file-posix.c`): byte 100 + n is locked
 //! by who uses permission n, byte 200 + n by who does not let others use it. Permission 1 is writing, 3 is
 //! resizing. A merge forbids both to others and does not claim them itself, because a running guest that reads
-//! the base forbids them too, and a shadow merge does not disturb it.
+//! the base forbids them too, and a shadow merge does not disturb it. Who writes in place, or takes clusters away that a
+//! guest may read, claims them: then no guest can be there, nor come.
 
 use std::fs::{File, OpenOptions};
 use std::io;
@@ -21,6 +22,8 @@ pub(super) enum Obstacle {
     Merge,
     /// A program that writes.
     Writer,
+    /// A program that reads.
+    Reader,
     /// Something else.
     Other(io::Error),
 }
@@ -51,11 +54,13 @@ mod platform {
         path: &Path,
         access: Access,
     ) -> Result<File, Obstacle> {
-        if access != Access::Read {
-            options.share_mode(SHARE_READ);
+        match access {
+            Access::Read => {}
+            Access::ReadStable | Access::Write => drop(options.share_mode(SHARE_READ)),
+            Access::Exclusive => drop(options.share_mode(0)),
         }
         options.open(path).map_err(|error| match (error.raw_os_error(), access) {
-            (Some(SHARING_VIOLATION), Access::Write) => Obstacle::Merge,
+            (Some(SHARING_VIOLATION), Access::Write | Access::Exclusive) => Obstacle::Merge,
             (Some(SHARING_VIOLATION), _) => Obstacle::Writer,
             _ => Obstacle::Other(error),
         })
@@ -79,7 +84,7 @@ mod platform {
         access: Access,
     ) -> Result<File, Obstacle> {
         let file = options.open(path)?;
-        if access == Access::Write {
+        if access.writes() {
             match file.try_lock() {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Err(Obstacle::Merge),
@@ -91,6 +96,9 @@ mod platform {
         if access != Access::Read && !keep_writers_out(&file)? {
             return Err(Obstacle::Writer);
         }
+        if access == Access::Exclusive && !keep_readers_out(&file)? {
+            return Err(Obstacle::Reader);
+        }
         Ok(file)
     }
 
@@ -100,13 +108,25 @@ mod platform {
         // Closing is still to come, should this fail.
         let _ = file.unlock();
         #[cfg(target_os = "linux")]
-        let _ = super::linux::let_writers_in(file);
+        let _ = super::linux::let_others_in(file);
     }
 
     /// Keeps QEMU writers out of `file` until it is closed. Returns `false` if one has it open for writing.
     #[cfg(target_os = "linux")]
     fn keep_writers_out(file: &File) -> io::Result<bool> {
         super::linux::keep_writers_out(file)
+    }
+
+    /// Keeps QEMU readers out of `file` until it is closed. Returns `false` if one has it open.
+    #[cfg(target_os = "linux")]
+    fn keep_readers_out(file: &File) -> io::Result<bool> {
+        super::linux::keep_readers_out(file)
+    }
+
+    /// As [`keep_writers_out`].
+    #[cfg(not(target_os = "linux"))]
+    fn keep_readers_out(_file: &File) -> io::Result<bool> {
+        Ok(true)
     }
 
     /// QEMU's locks need open file description locks, which only Linux has.
@@ -139,9 +159,20 @@ mod linux {
         }
     }
 
+    /// Forbids others to write, unless one does already.
     pub(super) fn keep_writers_out(file: &File) -> io::Result<bool> {
+        take(file, FORBIDDEN_BASE, PERMISSION_BASE)
+    }
+
+    /// Claims writing, unless somebody forbids it: who reads does.
+    pub(super) fn keep_readers_out(file: &File) -> io::Result<bool> {
+        take(file, PERMISSION_BASE, FORBIDDEN_BASE)
+    }
+
+    /// Locks our bytes and looks for others' locks on the opposite ones, in this order, as QEMU does.
+    fn take(file: &File, ours: i64, opposite: i64) -> io::Result<bool> {
         for permission in [WRITE, RESIZE] {
-            let mine = byte(libc::F_RDLCK, FORBIDDEN_BASE + permission);
+            let mine = byte(libc::F_RDLCK, ours + permission);
             match fcntl(file, FcntlArg::F_OFD_SETLK(&mine)) {
                 Ok(_) => {}
                 // Network and FUSE file systems without locks: QEMU itself goes on without them there.
@@ -154,7 +185,7 @@ mod linux {
             }
         }
         for permission in [WRITE, RESIZE] {
-            let mut probe = byte(libc::F_WRLCK, PERMISSION_BASE + permission);
+            let mut probe = byte(libc::F_WRLCK, opposite + permission);
             fcntl(file, FcntlArg::F_OFD_GETLK(&mut probe))?;
             if i32::from(probe.l_type) != libc::F_UNLCK {
                 return Ok(false);
@@ -163,9 +194,12 @@ mod linux {
         Ok(true)
     }
 
-    pub(super) fn let_writers_in(file: &File) -> io::Result<()> {
-        for permission in [WRITE, RESIZE] {
-            fcntl(file, FcntlArg::F_OFD_SETLK(&byte(libc::F_UNLCK, FORBIDDEN_BASE + permission)))?;
+    /// Lets go of every byte.
+    pub(super) fn let_others_in(file: &File) -> io::Result<()> {
+        for base in [PERMISSION_BASE, FORBIDDEN_BASE] {
+            for permission in [WRITE, RESIZE] {
+                fcntl(file, FcntlArg::F_OFD_SETLK(&byte(libc::F_UNLCK, base + permission)))?;
+            }
         }
         Ok(())
     }

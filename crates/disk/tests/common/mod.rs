@@ -200,3 +200,17 @@ impl Drop for Holder {
         let _ = self.child.wait();
     }
 }
+
+/// Cancels after some calls.
+pub struct Impatient(pub std::cell::Cell<u32>);
+
+impl pocketvm_disk::Progress for Impatient {
+    fn advance(&self, done: u64, total: u64) {
+        assert!(done <= total);
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.0.get() == 0
+    }
+}
