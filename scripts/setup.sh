@@ -62,6 +62,7 @@ for group in "$@"; do
             need mkfs.exfat exfatprogs
             need mount.exfat-fuse exfat-fuse
             need ntfs-3g ntfs-3g
+            need mkfs.vfat dosfstools
             need mount util-linux
             deny=yes
             ;;

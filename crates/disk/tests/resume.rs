@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::path::{Path, PathBuf};
 
 use common::{Drive, assert_clean, assert_same, io, qemu, text};
-use pocketvm_disk::{Error, MergeDisk, Progress, estimate, give_up, merge, undo};
+use pocketvm_disk::{Error, MergeDisk, Progress, estimate, give_up, merge, recover, undo};
 
 /// Cancels once so many bytes are dealt with.
 struct StopsAt(u64, Cell<u64>);
@@ -66,6 +66,19 @@ fn what_was_written_and_reads_back_is_not_written_again() {
     assert_same(&base, &expected);
     undo(&drive.commit()).unwrap();
     assert_clean(&base);
+}
+
+#[test]
+fn a_recovery_in_between_leaves_it_to_be_found_or_given_up() {
+    let Cancelled { drive, disk, .. } = cancelled();
+    recover(&drive.commit()).unwrap();
+    let amounts = drive.merge(std::slice::from_ref(&disk)).disks[0].amounts;
+    assert!(amounts.reused >= 32 << 20, "{amounts:?}");
+
+    let Cancelled { drive, base, before, .. } = cancelled();
+    recover(&drive.commit()).unwrap();
+    give_up(&drive.commit()).unwrap();
+    assert_eq!(length(&base), before);
 }
 
 #[test]

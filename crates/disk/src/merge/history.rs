@@ -388,11 +388,12 @@ impl History {
 
     /// The flip reached its end: the steps follow. `keep` merges stay undoable.
     pub fn settle(&mut self, keep: usize) {
-        self.work.clear();
         let Some(flip) = &mut self.flip else { return };
         if !std::mem::replace(&mut flip.pending, false) {
+            // A merge that has begun since waits for its next attempt.
             return;
         }
+        self.work.clear();
         for raw in &flip.raws {
             self.raws.insert(raw.base.clone(), RawState { generation: raw.to });
         }
