@@ -335,7 +335,10 @@ impl<'a> Run<'a> {
         match compact(&self.commit(), "bases/b.qcow2", &()) {
             Ok(done) => {
                 assert!(done.after <= done.before, "{done:?}");
-                self.states = States::new(done.generation, content);
+                // Where nothing was to be gained, nothing was given up.
+                if (done.moved, done.after) != (0, done.before) {
+                    self.states = States::new(done.generation, content);
+                }
             }
             // Too little room inside; the history is given up nevertheless.
             Err(Error::Input(_)) => self.states = States::new(self.states.current().0, content),

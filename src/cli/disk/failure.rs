@@ -56,9 +56,6 @@ pub fn compacting(error: Engine, record: &Path, forgotten: usize) -> Error {
     match error {
         Engine::Cancelled => Error::new(Kind::Merge, "compacting was cancelled"),
         Engine::Io(error) => Error::new(Kind::Merge, "compacting failed").because(error),
-        // The fence stands, or the base would have been checked; so it was a program that does not keep to the format.
-        error @ Engine::ForeignWriter { .. } => told(error, Some(record))
-            .hint("merge an overlay into it first, even an empty one: that checks the base in full"),
         error => told(error, Some(record)),
     }
     .safe(safe)
@@ -88,7 +85,7 @@ fn kind(error: &Engine) -> Kind {
             _ => Kind::Unexpected,
         },
         Engine::Refused { .. } | Engine::Damaged { .. } | Engine::BadRecord { .. } => Kind::Disk,
-        Engine::InUse { .. } | Engine::Busy { .. } => Kind::Busy,
+        Engine::InUse { .. } | Engine::BeingRead { .. } | Engine::Busy { .. } => Kind::Busy,
         Engine::ForeignWriter { .. }
         | Engine::WrongGeneration { .. }
         | Engine::Shrinks { .. }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+mod ahead;
 mod alloc;
 mod base;
 mod compact;

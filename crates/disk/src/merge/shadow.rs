@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use super::Progress;
+use super::ahead::Ahead;
 use super::alloc::{Allocator, Placement};
 use super::base::{Base, Below};
 use super::counts;
@@ -180,6 +181,7 @@ pub fn write<S: Storage, O: Storage>(
             digest: &mut digest,
             data: data.as_mut(),
             amounts: Amounts::default(),
+            ahead: Ahead::default(),
             cache: TableCache::default(),
             lower: vec![0; old.cluster_size() as usize],
             upper: vec![0; old.cluster_size() as usize],
@@ -252,6 +254,7 @@ struct Pass<'a, 'b, S, O> {
     digest: &'b mut Digest,
     data: Option<&'b mut Digest>,
     amounts: Amounts,
+    ahead: Ahead,
     cache: TableCache,
     lower: Vec<u8>,
     upper: Vec<u8>,
@@ -296,6 +299,7 @@ impl<S: Storage, O: Storage> Pass<'_, '_, S, O> {
             at = start + header.cluster_size();
             let entry = Entry::parse(&new, slot, header).map_err(|what| self.base.damaged(what))?;
             let done = self.amounts.changed;
+            self.ahead.announce(self.overlay, done)?;
             match self.fate(start, entry)? {
                 Fate::Same => {}
                 Fate::Empty => {

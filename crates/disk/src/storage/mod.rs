@@ -70,6 +70,11 @@ pub trait Storage: Send + Sync {
     /// The device fails.
     fn set_modified(&self, seconds: i64) -> io::Result<()>;
 
+    /// Says that `offset..offset + len` will be read soon, so that the device can begin. Advice only.
+    fn will_read(&self, offset: u64, len: u64) {
+        let _ = (offset, len);
+    }
+
     /// Asks the system to write `offset..offset + len` to the device now, without waiting. Advice only.
     ///
     /// # Errors
@@ -131,6 +136,9 @@ impl<S: Storage + ?Sized> Storage for &S {
     }
     fn set_modified(&self, seconds: i64) -> io::Result<()> {
         (**self).set_modified(seconds)
+    }
+    fn will_read(&self, offset: u64, len: u64) {
+        (**self).will_read(offset, len);
     }
     fn start_writing_out(&self, offset: u64, len: u64) -> io::Result<()> {
         (**self).start_writing_out(offset, len)
