@@ -60,7 +60,9 @@ mod platform {
             Access::Exclusive => drop(options.share_mode(0)),
         }
         options.open(path).map_err(|error| match (error.raw_os_error(), access) {
-            (Some(SHARING_VIOLATION), Access::Write | Access::Exclusive) => Obstacle::Merge,
+            (Some(SHARING_VIOLATION), Access::Write) => Obstacle::Merge,
+            // Whoever it is, readers would have been let in otherwise.
+            (Some(SHARING_VIOLATION), Access::Exclusive) => Obstacle::Reader,
             (Some(SHARING_VIOLATION), _) => Obstacle::Writer,
             _ => Obstacle::Other(error),
         })
