@@ -135,12 +135,13 @@ fn zeroes_forget_what_was_there() {
 
 /// Writes into the data of the base's first guest cluster as a program does that knows nothing of qcow2.
 fn scribble(base: &Path) {
-    use std::os::unix::fs::FileExt;
+    use std::io::{Seek, SeekFrom, Write};
     let map = qemu("qemu-img", &["map", "--output=json", text(base)]);
     let offset =
         map.split("\"offset\": ").nth(1).unwrap().split([',', '}']).next().unwrap().trim().parse().unwrap();
-    let file = std::fs::OpenOptions::new().write(true).open(base).unwrap();
-    file.write_all_at(&[9; 4096], offset).unwrap();
+    let mut file = std::fs::OpenOptions::new().write(true).open(base).unwrap();
+    file.seek(SeekFrom::Start(offset)).unwrap();
+    file.write_all(&[9; 4096]).unwrap();
 }
 
 #[test]

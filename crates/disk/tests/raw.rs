@@ -14,7 +14,6 @@ use pocketvm_disk::qcow2::image::{Image, Role};
 use pocketvm_disk::record::TwoSlot;
 use pocketvm_disk::root::BasePath;
 use pocketvm_disk::storage::memory::MemoryDevice;
-use pocketvm_disk::storage::{Access, FileStorage};
 use pocketvm_disk::{
     CommitFile, Error, GenerationId, estimate, go_to, history, merge, recover, redo, stamp, stamp_raw, undo,
 };
@@ -221,6 +220,7 @@ fn i4_a_raw_base_and_a_qcow2_base_change_together_wherever_the_power_is_cut() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_guest_that_reads_a_raw_base_keeps_it_from_being_written_in_place() {
+    use pocketvm_disk::storage::{Access, FileStorage};
     let drive = Drive::new();
     let base = drive.base("b.img");
     raw(&base, &mut Random(5), SIZE);

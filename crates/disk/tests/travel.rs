@@ -6,7 +6,7 @@ mod common;
 use std::path::PathBuf;
 
 use common::{Drive, assert_clean, io, qemu, text};
-use pocketvm_disk::{Error, GenerationId, go_to, history, merge, pin, redo, undo, unpin};
+use pocketvm_disk::{Error, GenerationId, go_to, history, merge, redo, undo};
 
 /// A drive on which each save fills the first 4 MiB with its own number.
 struct Saves {
@@ -104,6 +104,7 @@ fn a_record_that_is_full_forgets_the_oldest_saves_and_never_fails_a_merge() {
 #[cfg(unix)]
 #[test]
 fn a_reader_of_a_pinned_generation_is_undisturbed_while_merges_land() {
+    use pocketvm_disk::{pin, unpin};
     let mut saves = Saves::new(1);
     saves.save(1);
     pin(&saves.drive.commit(), "guest", &["bases/b.qcow2"]).unwrap();
