@@ -101,19 +101,20 @@ impl FileSystem {
         }
     }
 
-    /// Does what a PC does with a stick that was pulled, and returns what the repair program says. ext4 needs nothing:
-    /// its journal is replayed when it is mounted.
+    /// Whether its journal is replayed when it is mounted, so that it needs no repair as long as it can be.
+    pub(crate) fn repairs_itself(self) -> bool {
+        self == FileSystem::Ext4
+    }
+
+    /// Does what a PC does with a stick that was pulled, and returns what the repair program says.
     pub(crate) fn repair(self, device: &str) -> io::Result<String> {
-        let (mut command, good): (Command, &[i32]) = match self {
-            FileSystem::Ext4 => return Ok(String::new()),
-            FileSystem::ExFat => (program("fsck.exfat"), &[0, 1]),
-            FileSystem::Ntfs => (program("ntfsfix"), &[0]),
+        let (name, option, good): (_, _, &[i32]) = match self {
+            FileSystem::Ext4 => ("e2fsck", "-fy", &[0, 1]),
+            FileSystem::ExFat => ("fsck.exfat", "-y", &[0, 1]),
+            FileSystem::Ntfs => ("ntfsfix", "-d", &[0]),
         };
-        match self {
-            FileSystem::ExFat => command.args(["-y", device]),
-            _ => command.args(["-d", device]),
-        };
-        let output = start(&mut command)?;
+        let mut command = program(name);
+        let output = start(command.args([option, device]))?;
         if !output.status.code().is_some_and(|code| good.contains(&code)) {
             return Err(failed(&command, &output));
         }
