@@ -38,6 +38,27 @@ fn i9_tables_that_a_device_lost_after_its_flush_lead_back_to_the_old_generation(
 }
 
 #[test]
+fn i9_an_old_generation_that_is_whole_is_found_even_if_all_of_the_new_one_is_gone() {
+    let (_, before, after) = merged(13);
+    let header = image(&MemoryDevice::new(after.clone()), "user").header().clone();
+    // The file is as short as it was; or the new L1 table is noise, so that nobody can tell what the two have in common.
+    for cut in [true, false] {
+        let mut files = after.clone();
+        let bytes = files.get_mut("user").unwrap();
+        if cut {
+            bytes.truncate(before["user"].len());
+        } else {
+            let noise: Vec<u8> = (0..header.l1_entries * 8).map(|at| (at * 37 + 11) as u8).collect();
+            write_into(bytes, header.l1_offset, &noise);
+        }
+        let (files, recovery, _) = recovered(files);
+        assert_eq!(recovery.outcome, Outcome::FellBack, "{cut}");
+        assert_eq!(contents(&files), contents(&before), "{cut}");
+        assert_eq!(recovered(files).1.outcome, Outcome::Clean, "{cut}");
+    }
+}
+
+#[test]
 fn i9_a_header_that_a_device_lost_after_its_flush_is_written_again() {
     let (_, before, after) = merged(8);
     for garbage in [false, true] {

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::Serialize;
 
 use super::history::{Change, Flip, History, Kind, RawChange};
-use super::{CommitFile, raw, work};
+use super::{CommitFile, beneath, raw, work};
 use crate::error::{Error, Result};
 use crate::generation::BaseState;
 use crate::qcow2::header::{BLOCK, Header};
@@ -400,7 +400,11 @@ fn all_hold<S: Storage>(flip: &Flip, files: &[S], found: &[Found], side: Directi
             Direction::Back => (&change.from, &change.to),
         };
         let (header, other) = (point.fields(&change.base)?, other.fields(&change.base)?);
-        if *found != Found::Foreign && !point.tables.holds(file, &header, &other)? {
+        if *found == Found::Foreign || point.tables.holds(file, &header, &other)? {
+            continue;
+        }
+        // The digest is of what the other side lacks. Where that one is lost, the old side has to speak for itself.
+        if side == Direction::Forward || !beneath::is_whole(file, &point.header)? {
             return Ok(false);
         }
     }

@@ -9,6 +9,7 @@ use serde::Serialize;
 mod ahead;
 mod alloc;
 mod base;
+mod beneath;
 mod compact;
 mod counts;
 mod digest;
