@@ -71,6 +71,22 @@ fn i9_a_header_that_a_device_lost_after_its_flush_is_written_again() {
     }
 }
 
+#[test]
+fn i7_a_header_that_is_torn_anywhere_is_written_again() {
+    let (_, before, after) = merged(14);
+    let mut random = common::Random(5);
+    for from in 0..512 {
+        let mut files = after.clone();
+        let mut block = after["system"][..512].to_vec();
+        block[from..].fill_with(|| random.next() as u8);
+        write_into(files.get_mut("system").unwrap(), 0, &block);
+        let (files, recovery, _) = recovered(files);
+        assert_eq!(recovery.outcome, Outcome::Finished, "noise from byte {from} on");
+        assert_eq!(contents(&files), contents(&after), "noise from byte {from} on");
+    }
+    assert_ne!(contents(&before), contents(&after));
+}
+
 /// Where the first header block is rewritten: the record of that is durable, and nothing has changed yet.
 fn first_header(log: &[Event]) -> usize {
     let is_header = |event: &Event| matches!(event, Event::Write { file, offset: 0, .. } if file != "commit");

@@ -11,6 +11,7 @@ use super::history::{Change, Flip, History, Kind, RawChange};
 use super::{CommitFile, beneath, raw, work};
 use crate::error::{Error, Result};
 use crate::generation::BaseState;
+use crate::qcow2::extensions::Extensions;
 use crate::qcow2::header::{BLOCK, Header};
 use crate::qcow2::image::{Image, Role, read_block};
 use crate::root::{BasePath, Root};
@@ -64,9 +65,6 @@ enum Found {
     Foreign,
 }
 
-/// Bytes of the fixed fields of a version 3 header.
-const FIELDS: usize = 112;
-
 /// Compares a header block with the two that a flip knows.
 ///
 /// A cut write leaves a mixture of the two, or garbage. Another program, or a base restored from a copy, leaves a
@@ -79,15 +77,20 @@ fn classify(block: &[u8; BLOCK], change: &Change) -> Found {
     if block == to {
         return Found::To;
     }
-    // A conforming program clears the fence, so fields that still have it are ours, with noise behind them.
-    let ours = [from, to].into_iter().any(|side| {
-        block[..FIELDS] == side[..FIELDS] && Header::parse(side).is_ok_and(|header| header.fenced())
-    });
-    if ours {
-        return Found::Torn;
-    }
     let mixture = block.iter().zip(from).zip(to).all(|((byte, from), to)| byte == from || byte == to);
-    if !mixture && Header::parse(block).is_ok() { Found::Foreign } else { Found::Torn }
+    if mixture || !is_foreign(block, change) { Found::Torn } else { Found::Foreign }
+}
+
+/// Whether somebody else left a block that is neither of the two: another program, which clears the fence, or whoever
+/// put back a copy of another generation. What has the fence and names neither that nor anything else is ours, torn.
+fn is_foreign(block: &[u8; BLOCK], change: &Change) -> bool {
+    let Ok(header) = Header::parse(block) else { return false };
+    if !header.fenced() {
+        return true;
+    }
+    let extensions = block.get(header.length as usize..).map(Extensions::parse);
+    let generation = extensions.and_then(Result::ok).and_then(|found| found.generation);
+    generation.is_some_and(|id| ![change.from.generation, change.to.generation].contains(&Some(id)))
 }
 
 /// Makes the flip's new generations live. `files` and `raw_files` are the open bases, in the order of the changes.
