@@ -320,7 +320,10 @@ fn a_base_that_was_spoiled_after_a_merge_keeps_nobody_from_the_others() {
             std::fs::remove_file(base).unwrap();
             std::os::unix::fs::symlink(base, base).unwrap();
         }),
-        ("left dirty", 0, |base| poke(base, 79, &[1])),
+        ("left dirty by another program, which cleared the fence", 0, |base| {
+            poke(base, 79, &[1]);
+            poke(base, 88, &[0; 8]);
+        }),
         ("no image any more", 0, |base| std::fs::write(base, vec![0x5a; 1 << 20]).unwrap()),
         ("cut to nothing", 0, |base| std::fs::write(base, "").unwrap()),
         ("gone", 0, |base| std::fs::remove_file(base).unwrap()),
