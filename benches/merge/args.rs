@@ -27,6 +27,10 @@ impl Args {
         // cargo adds --bench.
         let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
         while let Some(word) = words.next() {
+            if word == "--help" {
+                println!("{USAGE}");
+                std::process::exit(0)
+            }
             let value = words.next().unwrap_or_default();
             match (&word[..], &value[..]) {
                 ("--model", "cheap") => found.models.push(Model::Cheap),
