@@ -65,9 +65,10 @@ advisories:
 	@if cargo deny --locked fetch db > /dev/null 2>&1; then cargo deny --locked check advisories; \
 	else echo "NOT RUN: security advisories: the RustSec database could not be fetched"; fi
 
-bench: ## the shadow merge against qemu-img commit on a simulated stick, as ratios: make bench [ARGS="--help"]
+bench: ## the shadow merge against qemu-img commit on a simulated stick, as ratios; the window's start: make bench [ARGS="--help"]
 	@scripts/setup.sh build bench
 	cargo bench --locked --bench merge -- $(ARGS)
+	cargo bench --locked --bench window
 
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps

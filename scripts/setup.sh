@@ -16,13 +16,18 @@ PATH=$PATH:/usr/sbin:/sbin:$HOME/.cargo/bin
 
 packages=()
 why=()
-# need WHAT-PROVES-IT PACKAGE…: a command, or a file when it starts with a slash.
+# have WHAT-PROVES-IT: a command, a library, or a file when it starts with a slash.
+have() {
+    case $1 in
+        /*)        [ -e "$1" ] ;;
+        lib*.so.*) ldconfig -p | grep -qF "$1 " ;;
+        *)         command -v "$1" > /dev/null ;;
+    esac
+}
+# need WHAT-PROVES-IT PACKAGE…
 need() {
     local proof=$1; shift
-    case $proof in
-        /*) [ ! -e "$proof" ] || return 0 ;;
-        *)  ! command -v "$proof" > /dev/null || return 0 ;;
-    esac
+    have "$proof" && return 0
     packages+=("$@"); why+=("$proof")
 }
 rust=no deny=no
@@ -41,6 +46,28 @@ need_guest() {
     need /usr/lib/syslinux/mbr/mbr.bin syslinux-common
     need xz xz-utils
     need zstd zstd
+}
+# A desktop without a screen, where windows are drawn by the processor, and a machine that opens one.
+need_desktop() {
+    need libEGL.so.1 libegl1
+    need libGL.so.1 libgl1
+    need libX11-xcb.so.1 libx11-xcb1
+    need libXcursor.so.1 libxcursor1
+    need libXi.so.6 libxi6
+    need libXrandr.so.2 libxrandr2
+    need libXrender.so.1 libxrender1
+    need libxkbcommon-x11.so.0 libxkbcommon-x11-0
+    need libvulkan.so.1 libvulkan1
+    need "/usr/share/vulkan/icd.d/lvp_icd.$(uname -m).json" mesa-vulkan-drivers
+    need "/usr/lib/$(uname -m)-linux-gnu/dri/swrast_dri.so" libgl1-mesa-dri
+    need "/usr/lib/$(uname -m)-linux-gnu/qemu/ui-gtk.so" qemu-system-gui
+    need Xvfb xvfb
+    need dbus-daemon dbus
+    need import imagemagick
+    need openbox openbox
+    need xdotool xdotool
+    need zenity zenity
+    need /usr/libexec/at-spi-bus-launcher at-spi2-core
 }
 need_qemu() {
     need qemu-system-x86_64 qemu-system-x86
@@ -64,6 +91,7 @@ for group in "$@"; do
             need ntfs-3g ntfs-3g
             need mkfs.vfat dosfstools
             need mount util-linux
+            need_desktop
             deny=yes
             ;;
         windows)
@@ -77,6 +105,7 @@ for group in "$@"; do
             need mount.exfat-fuse exfat-fuse
             need mount util-linux
             need losetup mount
+            need_desktop
             ;;
         fuzz)
             need c++ g++
@@ -107,10 +136,7 @@ if [ ${#packages[@]} -gt 0 ]; then
         apt_install qemu-utils
     fi
     for proof in "${why[@]}"; do
-        case $proof in
-            /*) [ -e "$proof" ] || die "apt ended well, but this file is missing: $proof" ;;
-            *)  command -v "$proof" > /dev/null || die "apt ended well, but this command is missing: $proof" ;;
-        esac
+        have "$proof" || die "apt ended well, but this is missing: $proof"
     done
 fi
 # The guest is made from kernel packages: apt must know them, even if nothing was to be installed.

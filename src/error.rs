@@ -34,11 +34,13 @@ pub enum Kind {
     Gone,
     /// A signal ended the session; it is recoverable.
     Interrupted,
+    /// The window can't be shown.
+    Display,
 }
 
 impl Kind {
     /// All kinds, in the order of their exit codes.
-    pub const ALL: [Kind; 12] = [
+    pub const ALL: [Kind; 13] = [
         Kind::Unexpected,
         Kind::Usage,
         Kind::Drive,
@@ -51,6 +53,7 @@ impl Kind {
         Kind::Disk,
         Kind::Gone,
         Kind::Interrupted,
+        Kind::Display,
     ];
 
     /// The process exit code, documented in `--help` and the man page.
@@ -68,6 +71,7 @@ impl Kind {
             Kind::Disk => 10,
             Kind::Gone => 11,
             Kind::Interrupted => 12,
+            Kind::Display => 13,
         }
     }
 }

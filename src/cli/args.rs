@@ -22,10 +22,12 @@ Exit codes:
    9  the merge failed or was cancelled; old state and changes are intact
   10  a disk is damaged or not supported
   11  the drive is gone
-  12  interrupted; the session is recoverable";
+  12  interrupted; the session is recoverable
+  13  there is no display for the window, or it can't be drawn";
 
 const EXAMPLES: &str = "\
 Examples:
+  pocketvm                              open the window, as a double-click does
   pocketvm run                          run the machine on this drive
   pocketvm run /media/me/STICK          run the machine on that drive
   pocketvm run --discard user           run, and forget what the session changed
@@ -35,12 +37,12 @@ Examples:
 
 /// A computer that lives on a USB stick.
 #[derive(Debug, Parser)]
-#[command(name = "pocketvm", version, max_term_width = 100, arg_required_else_help = true,
+#[command(name = "pocketvm", version, max_term_width = 100, arg_required_else_help = !cfg!(feature = "gui"),
     after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub struct Cli {
-    /// What to do.
+    /// What to do [default: open the window]
     #[command(subcommand)]
-    pub command: Command,
+    pub command: Option<Command>,
     /// How to say it.
     #[command(flatten)]
     pub output: Output,
@@ -62,6 +64,10 @@ pub struct Output {
 pub enum Command {
     /// Run the machine on a drive: start, work, shut down, save, unplug
     Run(RunArgs),
+    /// Open the window, as a double-click does: start, work, close, unplug
+    #[cfg(feature = "gui")]
+    #[command(after_help = "Example:\n  pocketvm window /media/me/STICK")]
+    Window(DriveArgs),
     /// Show what a run would do on this PC, without doing anything
     Plan(RunArgs),
     /// Show whether the drive is clean, in use, or waiting for a left-over session
@@ -123,7 +129,7 @@ pub enum Command {
 }
 
 /// Which drive.
-#[derive(Debug, Args, Clone)]
+#[derive(Debug, Args, Clone, Default)]
 pub struct DriveArgs {
     /// Folder of the drive [default: where this program lies, then the only attached drive]
     #[arg(value_hint = ValueHint::DirPath)]

@@ -10,7 +10,7 @@ use crate::host::relaunch::{self, OwnCopy};
 use crate::host::{self, signals::Signal};
 use crate::session::compact::Consent;
 use crate::session::controls::Controls;
-use crate::session::event::{Answer, Event, Outcome, Question, View};
+use crate::session::event::{Answer, Event, Outcome, Question, Subject, View};
 use crate::session::history::Direction;
 use crate::session::supervision::Control;
 use crate::session::{self, Options, Wish};
@@ -53,7 +53,8 @@ fn init_log() {
 
 fn act(cli: &Cli, view: &Arc<dyn View>, controls: &Arc<Controls>) -> Result<u8> {
     let json = cli.output.json;
-    match &cli.command {
+    let Some(command) = &cli.command else { return without_command(cli.output) };
+    match command {
         Command::Run(args) => {
             let options = options(args);
             in_session(&options, view, controls, |controls| session::run(&options, controls, &**view))
@@ -85,6 +86,8 @@ fn act(cli: &Cli, view: &Arc<dyn View>, controls: &Arc<Controls>) -> Result<u8> 
                 session::compact::compact(&options, &args.disk, consent, controls, &**view)
             })
         }
+        #[cfg(feature = "gui")]
+        Command::Window(args) => crate::gui::open(drive_options(args)),
         Command::Plan(args) => {
             let plan = session::plan(&options(args), &**view)?;
             let refused = !plan.refusals.is_empty();
@@ -132,6 +135,17 @@ fn act(cli: &Cli, view: &Arc<dyn View>, controls: &Arc<Controls>) -> Result<u8> 
     }
 }
 
+/// A double-click gives no arguments. How to say it makes no sense without what to do.
+fn without_command(output: args::Output) -> Result<u8> {
+    #[cfg(feature = "gui")]
+    if !output.json && !output.quiet {
+        host::display::leave_console();
+        return crate::gui::open(drive_options(&DriveArgs::default()));
+    }
+    let _ = output;
+    Err(Error::new(Kind::Usage, "the command is missing").hint("`pocketvm --help` lists them"))
+}
+
 /// Does what touches the drive for long: from a copy of this program, with signals passed on, and a last line.
 fn in_session(
     options: &Options,
@@ -166,6 +180,7 @@ fn in_session_saying(
     let scratch = options.find_scratch(&root)?;
     scratch.prepare()?;
     relaunch::remove_left_over(scratch.path());
+    host::instance::remove_left_over(scratch.path());
     if relaunch::is_needed(&root)? {
         // On POSIX this does not return: the copy takes this process over.
         let code = relaunch::relaunch(scratch.path())?;
@@ -271,7 +286,8 @@ fn confirm_discard(yes: bool, options: &Options, view: &dyn View) -> Result<()> 
         return Ok(());
     }
     let text = format!("{}. Discarding can't be undone", status.text);
-    match view.ask(&Question { text, answers: vec![Answer::Later, Answer::Discard] }) {
+    let answers = vec![Answer::Later, Answer::Discard];
+    match view.ask(&Question { subject: Subject::Confirm, text, answers }) {
         Some(Answer::Discard) => Ok(()),
         _ => Err(Error::new(Kind::Leftover, "nobody confirmed that the changes are to be thrown away")
             .safe("nothing was changed")

@@ -74,6 +74,9 @@ pub struct Manifest {
 pub struct Machine {
     /// The name people know it by; shown in the window's title.
     pub name: MachineName,
+    /// A PNG image of at most 1 MiB and 1024 by 1024 points, shown in the window.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub picture: Option<RelativePath>,
     /// SMBIOS UUID. Without this key it follows from the drive's identity, so that copied drives differ.
     #[serde(default, deserialize_with = "text::uuid", skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", regex(pattern = "^[0-9a-fA-F-]{32,36}$"))]

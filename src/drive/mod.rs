@@ -8,6 +8,7 @@ mod lock;
 pub mod manifest;
 pub mod names;
 mod session;
+mod settings;
 mod state;
 mod verdicts;
 
@@ -19,10 +20,14 @@ pub use identity::{Identity, Origin};
 pub use lock::{DriveLock, Holder};
 pub use manifest::Manifest;
 pub use session::{DiskRecord, LastSession, Phase, SessionRecord};
+pub use settings::{Look, Settings};
 
 use crate::drive::manifest::RelativePath;
-use crate::host::file;
+use crate::host::{self, file};
 use crate::{Error, Kind, Result};
+
+/// Largest picture of a machine in bytes.
+pub const MAX_PICTURE: u64 = 1 << 20;
 
 /// A drive whose manifest was read. Nothing of it is held open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +67,21 @@ impl Drive {
     /// [`Kind::Drive`]: it does not exist, is no regular file, or a symbolic link leads out of the drive.
     pub fn resolve(&self, path: &RelativePath) -> Result<PathBuf> {
         self.find(&path.below(&self.root), path.as_str(), "the manifest")
+    }
+
+    /// The machine's picture as it is in its file, if it has one; to be decoded with care.
+    ///
+    /// # Errors
+    /// [`Kind::Drive`]: as [`Drive::resolve`], or it is larger than [`MAX_PICTURE`] or can't be read.
+    pub fn picture(&self) -> Result<Option<Vec<u8>>> {
+        let Some(named) = &self.manifest.machine.picture else { return Ok(None) };
+        let path = self.resolve(named)?;
+        let failed = |error: io::Error| {
+            Error::new(Kind::Drive, "the machine's picture can't be shown")
+                .hint("use a PNG image of at most 1 MiB")
+                .because(error)
+        };
+        host::whole::read_bytes(&path, MAX_PICTURE).map_err(failed).map(Some)
     }
 
     /// As [`Drive::resolve`], for a layer below a base: `path` is one that the engine has checked, relative to the drive.

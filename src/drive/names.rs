@@ -40,6 +40,9 @@ pub const COMMIT_BESIDE: &str = "pocketvm.commit";
 /// In [`STATE`]: accelerator verdicts per PC (two-slot record).
 pub const VERDICTS: &str = "verdicts";
 
+/// In [`STATE`]: how the window is to look and speak (two-slot record).
+pub const WINDOW: &str = "window";
+
 /// On the PC: the folder of all scratch, in the user's cache folder.
 pub const SCRATCH_ROOT: &str = "pocketvm";
 
@@ -48,6 +51,12 @@ pub const LAUNCHER_PREFIX: &str = "launcher-";
 
 /// In a `launcher-…` folder: locked as long as that launcher lives, so that left-over copies can be told apart.
 pub const LAUNCHER_LOCK: &str = "lock";
+
+/// In the scratch root: start of the names of the files of an open window; after it comes the drive's key.
+const INSTANCE_PREFIX: &str = "window-";
+
+/// In the scratch root: end of the name of the file that is locked as long as the window is open.
+const INSTANCE_LOCK: &str = ".lock";
 
 /// In a session's scratch folder: locked by the launcher that works in it.
 pub const SCRATCH_LOCK: &str = "lock";
@@ -82,6 +91,24 @@ pub const HYPERVISOR_HOME: &str = "home";
 #[must_use]
 pub fn overlay(disk: &str) -> String {
     format!("{disk}.qcow2")
+}
+
+/// In the scratch root: locked by the process that has the window of the drive with this key.
+#[must_use]
+pub fn instance_lock(key: &str) -> String {
+    format!("{INSTANCE_PREFIX}{key}{INSTANCE_LOCK}")
+}
+
+/// In the scratch root: the private socket by which that process is called.
+#[must_use]
+pub fn instance_socket(key: &str) -> String {
+    format!("{INSTANCE_PREFIX}{key}.sock")
+}
+
+/// The drive's key, if this is the name of an [`instance_lock`].
+#[must_use]
+pub fn instance_key(file_name: &str) -> Option<&str> {
+    file_name.strip_prefix(INSTANCE_PREFIX)?.strip_suffix(INSTANCE_LOCK)
 }
 
 /// In [`RUNTIME`]: the folder of what runs on this platform, `linux-x86_64`, ….

@@ -42,6 +42,9 @@ pub(super) const COMMIT: Record =
 /// Accelerator verdicts.
 pub(super) const VERDICTS: Record =
     Record { name: names::VERDICTS, slot: 256 << 10, what: "the remembered verdicts", expendable: true };
+/// How the window is to look and speak.
+pub(super) const WINDOW: Record =
+    Record { name: names::WINDOW, slot: 16 << 10, what: "the window's settings", expendable: true };
 
 impl Drive {
     /// Makes the folder `state` and every file that PocketVM itself needs there, as far as they are missing.
@@ -51,7 +54,7 @@ impl Drive {
     pub fn prepare_state(&self) -> Result<()> {
         drop(self.open_lock_file()?);
         let mut made = false;
-        for record in [IDENTITY, HOLDER, SESSION, COMMIT, VERDICTS] {
+        for record in [IDENTITY, HOLDER, SESSION, COMMIT, VERDICTS, WINDOW] {
             made |= self.prepare(&record)?;
         }
         if made {

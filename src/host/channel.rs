@@ -74,6 +74,9 @@ pub fn connect(folder: &Path, name: &str) -> io::Result<Option<Channel>> {
 }
 
 #[cfg(unix)]
+pub(super) use platform::through_short_path;
+
+#[cfg(unix)]
 mod platform {
     use std::fs;
     use std::net::Shutdown;
@@ -101,7 +104,7 @@ mod platform {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }
-            let listener = through_short_path(folder, |short| UnixListener::bind(short.join(name)))?;
+            let listener = through_short_path(folder, name, |path| UnixListener::bind(path))?;
             Ok(Prepared { listener: Some(listener), folder: folder.to_owned(), name: name.to_owned() })
         }
 
@@ -121,7 +124,7 @@ mod platform {
     }
 
     pub fn connect(folder: &Path, name: &str) -> io::Result<Option<Channel>> {
-        match through_short_path(folder, |short| UnixStream::connect(short.join(name))) {
+        match through_short_path(folder, name, |path| UnixStream::connect(path)) {
             Ok(stream) => {
                 let write = Writer(stream.try_clone()?);
                 Ok(Some(Channel { read: Box::new(stream), write: Box::new(write) }))
@@ -153,16 +156,21 @@ mod platform {
         }
     }
 
-    /// Calls `action` with a path to `folder` that is short enough for a socket address: a link in a private
-    /// temporary folder stands in for a long one while the call lasts.
-    fn through_short_path<T>(folder: &Path, action: impl FnOnce(&Path) -> io::Result<T>) -> io::Result<T> {
-        if folder.as_os_str().len() + 24 < LONGEST {
-            return action(folder);
+    /// Calls `action` with a path to the socket `name` in `folder` that is short enough for a socket address: a link
+    /// in a private temporary folder stands in for a long one while the call lasts.
+    pub(in crate::host) fn through_short_path<T>(
+        folder: &Path,
+        name: &str,
+        action: impl FnOnce(&Path) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let path = folder.join(name);
+        if path.as_os_str().len() < LONGEST {
+            return action(&path);
         }
         let private = tempfile::Builder::new().prefix("pvm").tempdir_in("/tmp")?;
         let link = private.path().join("s");
         symlink(folder, &link)?;
-        action(&link)
+        action(&link.join(name))
     }
 }
 

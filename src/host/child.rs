@@ -15,6 +15,8 @@ use process_wrap::std::{ChildWrapper, CommandWrap};
 use serde::{Deserialize, Serialize};
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
+use super::env;
+
 /// Which process, for good: stays true or becomes false, but never means another one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
@@ -87,7 +89,6 @@ const ENVIRONMENT: &[&str] = &[
     "XDG_RUNTIME_DIR",
     "XDG_SESSION_TYPE",
     "XDG_CURRENT_DESKTOP",
-    "DBUS_SESSION_BUS_ADDRESS",
     "XDG_DATA_DIRS",
     "GDK_BACKEND",
     "GDK_SCALE",
@@ -119,6 +120,23 @@ pub fn clean_environment(command: &mut Command, temporary: &Path) {
     for name in ["TMPDIR", "TEMP", "TMP"] {
         command.env(name, temporary);
     }
+    let bus = bus(env::value(BUS), env::path("XDG_RUNTIME_DIR"));
+    command.env(BUS, bus.unwrap_or_else(|| NO_BUS.into()));
+}
+
+/// Where a desktop session's programs talk to each other.
+const BUS: &str = "DBUS_SESSION_BUS_ADDRESS";
+
+/// Nobody talks here, and nobody is started to: a window's library that finds no bus would start one, which a program
+/// that may not start others does not survive.
+const NO_BUS: &str = "disabled:";
+
+/// The bus that is `named`, or the one of the user's session where systemd has it.
+fn bus(named: Option<OsString>, runtime: Option<PathBuf>) -> Option<OsString> {
+    named.or_else(|| {
+        let socket = runtime?.join("bus");
+        socket.exists().then(|| [OsString::from("unix:path="), socket.into()].into_iter().collect())
+    })
 }
 
 /// Where programs keep caches, settings and data of their user.
@@ -400,6 +418,17 @@ mod tests {
             .map(|(_, value)| value)
             .collect();
         assert_eq!(homes, [folder.path().to_str().unwrap(); HOME.len()], "{said}");
+    }
+
+    #[test]
+    fn no_bus_is_started_where_there_is_none() {
+        assert_eq!(bus(None, None), None);
+        assert_eq!(bus(Some("unix:abstract=x".into()), None), Some("unix:abstract=x".into()));
+        let runtime = tempfile::tempdir().unwrap();
+        assert_eq!(bus(None, Some(runtime.path().to_owned())), None);
+        std::fs::write(runtime.path().join("bus"), "").unwrap();
+        let found = bus(None, Some(runtime.path().to_owned())).unwrap();
+        assert_eq!(found.to_str().unwrap(), format!("unix:path={}/bus", runtime.path().display()));
     }
 
     #[test]

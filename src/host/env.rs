@@ -20,8 +20,21 @@ pub const LOG: &str = "POCKETVM_LOG";
 /// A launcher that sees it does not copy itself again.
 pub const ORIGIN: &str = "POCKETVM_ORIGIN";
 
+/// What draws the window: `wgpu`, the default, or `glow`. Set by the launcher when it starts itself again because the
+/// first can't.
+pub const RENDERER: &str = "POCKETVM_RENDERER";
+
 /// If set to anything but nothing, no colours (<https://no-color.org>).
 pub const NO_COLOR: &str = "NO_COLOR";
+
+/// Where an X server is; set by the desktop session.
+pub const DISPLAY: &str = "DISPLAY";
+
+/// Where a Wayland compositor is; set by the desktop session.
+pub const WAYLAND_DISPLAY: &str = "WAYLAND_DISPLAY";
+
+/// A connection to a Wayland compositor that is open already; set by a program that starts us with one.
+pub const WAYLAND_SOCKET: &str = "WAYLAND_SOCKET";
 
 /// The value of a variable; an empty one counts as not set.
 #[must_use]

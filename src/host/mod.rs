@@ -2,10 +2,12 @@
 
 pub mod channel;
 pub mod child;
+pub mod display;
 pub mod env;
 pub mod facts;
 pub mod file;
 pub mod inhibit;
+pub mod instance;
 mod machine_id;
 mod private;
 pub mod programs;

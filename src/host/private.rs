@@ -43,6 +43,17 @@ pub(super) fn create_folder(path: &Path) -> io::Result<()> {
     fs_err::create_dir(path)
 }
 
+/// Makes a folder for this user alone, or makes sure that it is one.
+///
+/// # Errors
+/// As [`create_folder`] and [`ensure_private`], except that it may exist.
+pub(super) fn prepare_folder(path: &Path) -> io::Result<()> {
+    match create_folder(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => ensure_private(path),
+        result => result,
+    }
+}
+
 /// Makes sure that an existing folder is this user's own and closed to others.
 ///
 /// # Errors

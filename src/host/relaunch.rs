@@ -63,6 +63,37 @@ pub fn relaunch(scratch_root: &Path) -> Result<i32> {
     })
 }
 
+/// Starts this program again with the same arguments and one variable more, in the working `folder` for which the arguments
+/// were meant. A copy in scratch stays, and the new process holds it.
+///
+/// Does not return on Unix unless it fails; on Windows it returns the exit code of the new process.
+///
+/// # Errors
+/// [`Kind::Unexpected`]: it can't be started.
+pub fn again(copy: Option<OwnCopy>, folder: &Path, variable: &str, value: &str) -> Result<i32> {
+    let executable = std::env::current_exe()?;
+    let mut command = Command::new(&executable);
+    command.args(std::env::args_os().skip(1)).env(variable, value).current_dir(folder);
+    let held = copy.map(OwnCopy::let_go);
+    run_again(command).map_err(|error| {
+        // Nobody else removes it.
+        drop(held.map(OwnCopy::hold_folder));
+        Error::new(Kind::Unexpected, format!("cannot start the launcher again: {}", executable.display()))
+            .safe("nothing was changed")
+            .because(error)
+    })
+}
+
+#[cfg(unix)]
+fn run_again(command: Command) -> io::Result<i32> {
+    run(command)
+}
+
+#[cfg(windows)]
+fn run_again(mut command: Command) -> io::Result<i32> {
+    Ok(command.status()?.code().unwrap_or(1))
+}
+
 /// This process becomes the copy: same terminal, same process id.
 #[cfg(unix)]
 fn run(mut command: Command) -> io::Result<i32> {
@@ -125,6 +156,12 @@ impl OwnCopy {
         OwnCopy::hold_folder(folder).map(Some)
     }
 
+    /// The folder stays for another process of ours that holds it next.
+    fn let_go(mut self) -> PathBuf {
+        drop(self.lock.take());
+        std::mem::take(&mut self.folder)
+    }
+
     fn hold_folder(folder: PathBuf) -> Result<OwnCopy> {
         let path = folder.join(names::LAUNCHER_LOCK);
         let (file, _) = fs_err::File::create(path)?.into_parts();
@@ -140,7 +177,9 @@ impl Drop for OwnCopy {
     fn drop(&mut self) {
         // Windows removes neither an open file nor a running program: what stays is removed at the next start.
         drop(self.lock.take());
-        let _ = fs_err::remove_dir_all(&self.folder);
+        if !self.folder.as_os_str().is_empty() {
+            let _ = fs_err::remove_dir_all(&self.folder);
+        }
     }
 }
 

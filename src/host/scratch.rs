@@ -101,10 +101,7 @@ impl Root {
         if let Some(parent) = self.path.parent() {
             fs_err::create_dir_all(parent).map_err(refuse)?;
         }
-        match private::create_folder(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(refuse(error)),
-            _ => private::ensure_private(&self.path).map_err(refuse),
-        }
+        private::prepare_folder(&self.path).map_err(refuse)
     }
 
     /// Removes the folder if nothing is left in it, so that this PC is as before. One that the user named stays.

@@ -9,14 +9,24 @@ use std::path::Path;
 /// # Errors
 /// It can't be read, is larger, or is not UTF-8.
 pub fn read_text(path: &Path, most: u64) -> io::Result<String> {
-    let invalid =
-        |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("{what}: {}", path.display()));
-    let mut text = Vec::new();
-    fs_err::File::open(path)?.take(most + 1).read_to_end(&mut text)?;
-    if text.len() as u64 > most {
-        return Err(invalid(&format!("larger than {most} bytes")));
+    String::from_utf8(read_bytes(path, most)?).map_err(|_| invalid("not UTF-8 text", path))
+}
+
+/// Reads a file of at most `most` bytes.
+///
+/// # Errors
+/// It can't be read, or is larger.
+pub fn read_bytes(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs_err::File::open(path)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(invalid(&format!("larger than {most} bytes"), path));
     }
-    String::from_utf8(text).map_err(|_| invalid("not UTF-8 text"))
+    Ok(bytes)
+}
+
+fn invalid(what: &str, path: &Path) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{what}: {}", path.display()))
 }
 
 /// The digest of a file's content.

@@ -14,12 +14,20 @@ use std::path::{Component, Path, PathBuf, Prefix};
 use std::ptr::{null, null_mut};
 use std::sync::OnceLock;
 
-use windows_sys::Win32::Foundation::{GetLastError, NO_ERROR};
-use windows_sys::Win32::Storage::FileSystem::{
-    BY_HANDLE_FILE_INFORMATION, BusType1394, BusTypeMmc, BusTypeSd, BusTypeUsb, GetCompressedFileSizeW,
-    GetDiskFreeSpaceExW, GetDriveTypeW, GetFileInformationByHandle, GetLogicalDrives, GetVolumeInformationW,
-    GetVolumePathNameW, INVALID_FILE_SIZE,
+use windows_sys::Win32::Foundation::{
+    ERROR_NO_DATA, ERROR_PIPE_CONNECTED, GetLastError, INVALID_HANDLE_VALUE, LocalFree, NO_ERROR,
 };
+use windows_sys::Win32::Security::Authorization::{
+    ConvertStringSecurityDescriptorToSecurityDescriptorW, SDDL_REVISION_1,
+};
+use windows_sys::Win32::Security::{PSECURITY_DESCRIPTOR, SECURITY_ATTRIBUTES};
+use windows_sys::Win32::Storage::FileSystem::{
+    BY_HANDLE_FILE_INFORMATION, BusType1394, BusTypeMmc, BusTypeSd, BusTypeUsb,
+    FILE_FLAG_FIRST_PIPE_INSTANCE, GetCompressedFileSizeW, GetDiskFreeSpaceExW, GetDriveTypeW,
+    GetFileInformationByHandle, GetLogicalDrives, GetVolumeInformationW, GetVolumePathNameW,
+    INVALID_FILE_SIZE, PIPE_ACCESS_OUTBOUND,
+};
+use windows_sys::Win32::System::Console::{FreeConsole, GetConsoleProcessList};
 use windows_sys::Win32::System::IO::DeviceIoControl;
 use windows_sys::Win32::System::Ioctl::{
     IOCTL_STORAGE_QUERY_PROPERTY, PropertyStandardQuery, STORAGE_DEVICE_DESCRIPTOR, STORAGE_PROPERTY_QUERY,
@@ -29,7 +37,12 @@ use windows_sys::Win32::System::JobObjects::{
     AssignProcessToJobObject, CreateJobObjectW, JOB_OBJECT_LIMIT_KILL_ON_JOB_CLOSE,
     JOBOBJECT_EXTENDED_LIMIT_INFORMATION, JobObjectExtendedLimitInformation, SetInformationJobObject,
 };
+use windows_sys::Win32::System::Pipes::{
+    ConnectNamedPipe, CreateNamedPipeW, PIPE_READMODE_BYTE, PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE,
+    PIPE_UNLIMITED_INSTANCES, PIPE_WAIT,
+};
 use windows_sys::Win32::System::Power::{ES_CONTINUOUS, ES_SYSTEM_REQUIRED, SetThreadExecutionState};
+use windows_sys::Win32::UI::WindowsAndMessaging::AllowSetForegroundWindow;
 
 /// `FILE_READ_ONLY_VOLUME` of `winnt.h`.
 const READ_ONLY_VOLUME: u32 = 0x0008_0000;
@@ -247,6 +260,96 @@ pub(super) fn is_external(root: &Path) -> Option<bool> {
 pub(super) fn keep_awake() -> bool {
     // SAFETY: takes a number; 0 is failure.
     unsafe { SetThreadExecutionState(ES_CONTINUOUS | ES_SYSTEM_REQUIRED) != 0 }
+}
+
+/// Who may do what, as Windows has it in memory.
+struct Descriptor(PSECURITY_DESCRIPTOR);
+
+impl Descriptor {
+    /// The owner may do everything and nobody else anything.
+    fn owner_only() -> io::Result<Descriptor> {
+        let text = wide(Path::new("D:P(A;;GA;;;OW)"));
+        let mut descriptor = null_mut();
+        // SAFETY: see the module; the length of what comes is not asked for.
+        check(unsafe {
+            ConvertStringSecurityDescriptorToSecurityDescriptorW(
+                text.as_ptr(),
+                SDDL_REVISION_1,
+                &mut descriptor,
+                null_mut(),
+            )
+        })?;
+        Ok(Descriptor(descriptor))
+    }
+}
+
+impl Drop for Descriptor {
+    fn drop(&mut self) {
+        // SAFETY: it comes from the call above, and nobody else has it.
+        unsafe { LocalFree(self.0) };
+    }
+}
+
+/// One end of a pipe that only this user can read, and only on this PC. The first end is made only if nobody has a
+/// pipe of that name.
+pub(super) fn pipe(name: &str, first: bool) -> io::Result<File> {
+    let descriptor = Descriptor::owner_only()?;
+    let attributes = SECURITY_ATTRIBUTES {
+        nLength: size_of::<SECURITY_ATTRIBUTES>() as u32,
+        lpSecurityDescriptor: descriptor.0,
+        bInheritHandle: 0,
+    };
+    let name = wide(Path::new(name));
+    // SAFETY: see the module; the descriptor lives as long as the call.
+    let handle = unsafe {
+        CreateNamedPipeW(
+            name.as_ptr(),
+            PIPE_ACCESS_OUTBOUND | if first { FILE_FLAG_FIRST_PIPE_INSTANCE } else { 0 },
+            PIPE_TYPE_BYTE | PIPE_READMODE_BYTE | PIPE_WAIT | PIPE_REJECT_REMOTE_CLIENTS,
+            PIPE_UNLIMITED_INSTANCES,
+            16,
+            16,
+            0,
+            &raw const attributes,
+        )
+    };
+    if handle == INVALID_HANDLE_VALUE {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it was just made and nobody else has it.
+    Ok(unsafe { OwnedHandle::from_raw_handle(handle) }.into())
+}
+
+/// Waits until somebody opens the other end of `pipe`, or has opened it, even if it was closed again.
+pub(super) fn wait_for_reader(pipe: &File) -> io::Result<()> {
+    // SAFETY: see the module; the pipe was made for calls that wait.
+    match check(unsafe { ConnectNamedPipe(pipe.as_raw_handle(), null_mut()) }) {
+        Err(error)
+            if [ERROR_PIPE_CONNECTED, ERROR_NO_DATA]
+                .iter()
+                .any(|code| error.raw_os_error() == Some(code.cast_signed())) =>
+        {
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// The process may put its window to the front, if we may.
+pub(super) fn let_to_the_front(process: u32) {
+    // SAFETY: takes a number. If the system refuses, nothing has changed.
+    unsafe { AllowSetForegroundWindow(process) };
+}
+
+/// The console goes away if no other program uses it.
+pub fn leave_own_console() {
+    let mut users = [0; 2];
+    // SAFETY: the buffer and its length in elements; more users than that are only counted.
+    let count = unsafe { GetConsoleProcessList(users.as_mut_ptr(), 2) };
+    if count == 1 {
+        // SAFETY: no arguments. Nothing was read from it or written to it yet, and a failure leaves it there.
+        unsafe { FreeConsole() };
+    }
 }
 
 #[cfg(test)]

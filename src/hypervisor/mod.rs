@@ -29,6 +29,8 @@ pub struct Capabilities {
     pub discard: bool,
     /// It can show the guest in a window on this PC.
     pub window: bool,
+    /// The keys that give mouse and keyboard back to this PC when its window has taken them; none without a window.
+    pub release_keys: Option<&'static str>,
 }
 
 /// A hypervisor found on this PC, usable or not: what `detect` lists.

@@ -4,7 +4,7 @@ use pocketvm_disk::HistoryStep;
 
 use super::claim::{Claim, disk_error, gone};
 use super::controls::Controls;
-use super::event::{Answer, CompactedDisk, Event, Notice, Outcome, Question, Step, View};
+use super::event::{Answer, CompactedDisk, Event, Notice, Outcome, Question, Step, Subject, View};
 use super::history::claim_idle;
 use super::progress::Reporter;
 use super::stage::stage;
@@ -94,7 +94,11 @@ fn agree(claim: &Claim, disks: &[&Disk], consent: Consent, view: &dyn View) -> R
     if consent == Consent::Given {
         return Ok(());
     }
-    match view.ask(&Question { text: text.clone(), answers: vec![Answer::Later, Answer::Accept] }) {
+    match view.ask(&Question {
+        subject: Subject::Confirm,
+        text: text.clone(),
+        answers: vec![Answer::Later, Answer::Accept],
+    }) {
         Some(Answer::Accept) => Ok(()),
         _ => Err(Error::new(Kind::Refused, format!("{text}, and nobody agreed to that"))
             .safe("nothing was changed")

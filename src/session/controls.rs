@@ -16,6 +16,8 @@ pub struct Controls {
 struct State {
     run: Option<Sender<Input>>,
     wished: Option<Control>,
+    /// A guest has ended: what is only meant for one comes too late.
+    over: bool,
 }
 
 impl Controls {
@@ -28,7 +30,8 @@ impl Controls {
     pub fn send(&self, control: Control) {
         let mut state = self.state();
         let taken = state.run.as_ref().is_some_and(|run| run.send(Input::Control(control)).is_ok());
-        if !taken {
+        let is_late = state.over && matches!(control, Control::ShutDown | Control::ForceOff);
+        if !taken && !is_late {
             state.wished = Some(control);
         }
     }
@@ -50,11 +53,14 @@ impl Controls {
             let _ = run.send(Input::Control(control));
         }
         state.run = Some(run);
+        state.over = false;
     }
 
     /// The guest has ended.
     pub(super) fn detach(&self) {
-        self.state().run = None;
+        let mut state = self.state();
+        state.run = None;
+        state.over = true;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -75,6 +81,18 @@ mod tests {
         controls.attach(run);
         assert!(!controls.is_stopping());
         assert_eq!(inputs.try_recv(), Ok(Input::Control(Control::ShutDown)));
+    }
+
+    #[test]
+    fn a_shutdown_that_comes_when_the_guest_has_ended_does_not_stop_the_save() {
+        let (controls, (run, _inputs)) = (Controls::new(), mpsc::channel());
+        controls.attach(run);
+        controls.detach();
+        controls.send(Control::ShutDown);
+        controls.send(Control::ForceOff);
+        assert!(!controls.is_stopping());
+        controls.send(Control::Interrupt);
+        assert!(controls.is_stopping());
     }
 
     #[test]

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::leftover::{Elsewhere, LeftBehind};
 use super::plan::Plan;
-use crate::hypervisor::{Candidate, GuestEvent};
+use crate::hypervisor::{Candidate, Ending, GuestEvent};
 
 /// The version of the JSON lines; rises when a field changes its meaning or goes away.
 pub const STREAM_VERSION: u32 = 1;
@@ -314,10 +315,27 @@ pub trait View: Send + Sync {
 /// A decision that only a person, or a flag, can take.
 #[derive(Debug, Clone)]
 pub struct Question {
+    /// What it is about.
+    pub subject: Subject,
     /// The situation and what is safe, in sentences.
     pub text: String,
     /// What can be chosen, never with something destructive first.
     pub answers: Vec<Answer>,
+}
+
+/// What a question is about, for views that say it in their own words.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Subject {
+    /// A session that was left behind on this PC.
+    Leftover(LeftBehind),
+    /// A session elsewhere whose changes are to be given up.
+    GiveUp(Elsewhere),
+    /// The guest did not end cleanly.
+    Unclean(Ending),
+    /// Changes lie unencrypted on this PC while the machine runs.
+    PlainScratch,
+    /// What a command is about to do for good.
+    Confirm,
 }
 
 /// A choice.

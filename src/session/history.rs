@@ -116,7 +116,7 @@ pub fn travel(
 /// # Errors
 /// There is one, or the drive can't be claimed.
 pub(super) fn claim_idle(options: &Options, view: &dyn View) -> Result<Claim> {
-    let root = options.find_drive()?;
+    let root = options.find_meant_drive()?;
     let scratch = options.find_scratch(&root)?;
     let claim = Claim::new(&root, view)?;
     let Leftover { here, away } = claim.leftover(&scratch)?;

@@ -1,10 +1,12 @@
 //! What an earlier session left behind, here or on another PC, and what may be done about it.
 
+use jiff::Timestamp;
 use pocketvm_disk::CommitFile;
+use serde::Serialize;
 use uuid::Uuid;
 
 use super::base::Base;
-use super::event::{Answer, Question};
+use super::event::{Answer, Question, Subject};
 use super::folder::Folder;
 use crate::drive::{Drive, Phase, SessionRecord, names};
 use crate::host::{facts, scratch};
@@ -29,14 +31,70 @@ pub struct Away {
 }
 
 /// Where the changes of a session are that is not here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Place {
     /// On this PC, but not in the scratch folder that was looked into.
     Lost,
     /// On another PC.
     OtherPc,
     /// They belong to the drive that this one was copied from.
     Original,
+}
+
+/// What is known of a session that was left behind on this PC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeftBehind {
+    /// What can become of it.
+    pub fate: Fate,
+    /// When it began.
+    pub started: Timestamp,
+    /// Bytes on this PC that are to be kept and not on the drive, per disk.
+    pub unsaved: Vec<(String, u64)>,
+    /// The guest had shut down by itself.
+    pub clean_shutdown: bool,
+    /// Its machine still runs, without a launcher.
+    pub running: bool,
+}
+
+impl LeftBehind {
+    /// Bytes on this PC that are to be kept and not on the drive.
+    pub fn total(&self) -> u64 {
+        self.unsaved.iter().map(|(_, bytes)| bytes).sum()
+    }
+}
+
+/// What can become of a session that was left behind on this PC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "fate")]
+pub enum Fate {
+    /// Its changes can be saved to the drive.
+    Mergeable,
+    /// No change could be lost by cleaning up.
+    Settled,
+    /// The drive has gone on without it.
+    Moved {
+        /// Name of the disk that changed.
+        disk: String,
+    },
+    /// A disk can't be read now.
+    Unreadable {
+        /// Why, and what would help.
+        why: String,
+    },
+}
+
+/// What is known of a session whose changes can't be reached from here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Elsewhere {
+    /// Where they are.
+    pub place: Place,
+    /// Name of the PC that it ran on.
+    pub host_name: String,
+    /// When it began.
+    pub started: Timestamp,
+    /// Bytes that were not saved when the PC last told the drive; 0 if it never did.
+    pub unsaved: u64,
 }
 
 /// A left-over session whose folder is on this PC, locked for us.
@@ -206,21 +264,44 @@ fn standing_to_bases(drive: &Drive, record: &SessionRecord) -> Standing {
         0 => Standing::Mergeable,
         landed if landed == kept => Standing::Landed,
         // The engine lets all disks of a session change together, so a part means that somebody copied files.
-        _ => Standing::Moved { disk: "one of several".into() },
+        _ => Standing::Moved { disk: kept_names(record) },
     }
 }
 
+/// Names of the disks that are to be kept.
+fn kept_names(record: &SessionRecord) -> String {
+    let kept = record.disks.iter().filter(|disk| disk.keep);
+    kept.map(|disk| disk.name.as_str()).collect::<Vec<_>>().join(", ")
+}
+
 impl Here {
-    /// Bytes on this PC that are to be kept and not on the drive.
-    pub fn unsaved(&self) -> u64 {
+    /// Bytes on this PC that are to be kept and not on the drive, per disk.
+    fn unsaved_disks(&self) -> Vec<(String, u64)> {
         let kept = self.record.disks.iter().filter(|disk| disk.keep);
-        kept.map(|disk| self.folder.unsaved(&disk.name)).sum()
+        kept.map(|disk| (disk.name.clone(), self.folder.unsaved(&disk.name))).collect()
+    }
+
+    /// What is known of it.
+    pub fn describe(&self) -> LeftBehind {
+        let fate = match &self.standing {
+            _ if self.is_settled() => Fate::Settled,
+            Standing::Moved { disk } => Fate::Moved { disk: disk.clone() },
+            Standing::Unreadable { why } => Fate::Unreadable { why: why.clone() },
+            Standing::Mergeable | Standing::Landed | Standing::Wiping => Fate::Mergeable,
+        };
+        LeftBehind {
+            fate,
+            started: self.record.started,
+            unsaved: self.unsaved_disks(),
+            clean_shutdown: self.record.clean_shutdown,
+            running: self.running,
+        }
     }
 
     /// What it is, in a sentence or two.
     pub fn explanation(&self) -> String {
         let when = since(&self.record);
-        let size = indicatif::HumanBytes(self.unsaved());
+        let size = indicatif::HumanBytes(self.unsaved_disks().iter().map(|(_, bytes)| bytes).sum());
         if self.running {
             return format!(
                 "The machine of the session of {when} still runs on this PC although its launcher is gone; {size} of changes \
@@ -279,7 +360,7 @@ impl Here {
                 vec![Answer::Merge, Answer::Later, Answer::Discard]
             }
         };
-        Question { text: self.explanation(), answers }
+        Question { subject: Subject::Leftover(self.describe()), text: self.explanation(), answers }
     }
 
     /// The error when nobody decides.
@@ -300,6 +381,16 @@ impl Here {
 }
 
 impl Away {
+    /// What is known of it.
+    pub fn describe(&self) -> Elsewhere {
+        Elsewhere {
+            place: self.place,
+            host_name: self.record.host_name.clone(),
+            started: self.record.started,
+            unsaved: self.record.disks.iter().filter(|disk| disk.keep).map(|disk| disk.unsaved).sum(),
+        }
+    }
+
     /// What is known of it, what is safe, and what to do.
     pub fn error(&self) -> Error {
         let Away { record, place, .. } = self;
@@ -348,7 +439,6 @@ fn since(record: &SessionRecord) -> String {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
     use pocketvm_disk::{CreateOptions, GenerationId, MergeDisk, create, merge, stamp, undo};
 
     use super::*;

@@ -29,20 +29,23 @@ mod settle;
 mod stage;
 mod watch;
 
+use uuid::Uuid;
+
 use claim::Claim;
 use controls::Controls;
 use detect::Remember;
-use event::{Answer, Event, Notice, Outcome, Question, Step, View};
+use event::{Answer, Event, Notice, Outcome, Question, Step, Subject, View};
 use leftover::Leftover;
 use plan::Plan;
 use settle::Front;
 use stage::stage;
 
-use crate::drive::{self, Drive, Identity};
+use crate::drive::{self, Drive, Identity, Settings};
 use crate::host::{self, scratch};
 use crate::hypervisor::{Candidate, Rendered};
 use crate::{Error, Kind, Result};
 
+pub use leftover::{Elsewhere, Fate, LeftBehind, Place};
 pub use settle::{Wish, recover};
 pub use status::{Health, Status, check, status};
 
@@ -51,6 +54,8 @@ pub use status::{Health, Status, check, status};
 pub struct Options {
     /// Folder of the drive; none means to look for it.
     pub drive: Option<PathBuf>,
+    /// Identity that the drive had when it was looked at; none means that any will do.
+    pub identity: Option<Uuid>,
     /// Folder for sessions on this PC; none means the default.
     pub scratch: Option<PathBuf>,
     /// Disks to keep, whatever the manifest says.
@@ -86,6 +91,23 @@ impl Options {
         drive::choose(self.drive.as_deref(), host::relaunch::origin().ok().as_deref())
     }
 
+    /// The drive's folder, if the drive in it is the one that was looked at.
+    ///
+    /// # Errors
+    /// As [`Options::find_drive`], and another drive is there now.
+    pub fn find_meant_drive(&self) -> Result<PathBuf> {
+        let root = self.find_drive()?;
+        if self.identity.is_some() && Identity::peek(&Drive::open(&root)?)? != self.identity {
+            return Err(Error::new(
+                Kind::Drive,
+                format!("another drive is plugged in now: {}", root.display()),
+            )
+            .safe("nothing was changed on it")
+            .hint("look at it first"));
+        }
+        Ok(root)
+    }
+
     /// The folder of all sessions on this PC.
     ///
     /// # Errors
@@ -100,7 +122,7 @@ impl Options {
 /// # Errors
 /// Every way in which that can fail; the error says what is safe and what to do next.
 pub fn run(options: &Options, controls: &Controls, view: &dyn View) -> Result<Outcome> {
-    let root = options.find_drive()?;
+    let root = options.find_meant_drive()?;
     let scratch = options.find_scratch(&root)?;
     let claim = Claim::new(&root, view)?;
     let (claim, given_up) = settle_leftovers(claim, &scratch, options, controls, view)?;
@@ -191,7 +213,11 @@ fn may_run(plan: &Plan, view: &dyn View) -> Result<()> {
         let text = "While the machine runs, its changes lie on this PC's disk without encryption, readable by you and this PC's \
                 administrators; after a crash they stay there until you recover or discard them, and deleted files can \
                 leave traces";
-        let question = Question { text: text.into(), answers: vec![Answer::Later, Answer::Accept] };
+        let question = Question {
+            subject: Subject::PlainScratch,
+            text: text.into(),
+            answers: vec![Answer::Later, Answer::Accept],
+        };
         if view.ask(&question) != Some(Answer::Accept) {
             return Err(Error::new(Kind::Refused, "nobody accepted unencrypted changes on this PC")
                 .safe("nothing was changed on the drive or this PC")
@@ -225,13 +251,46 @@ pub fn plan(options: &Options, view: &dyn View) -> Result<Plan> {
     let chosen = detected.choose(options.accelerator.as_deref(), view);
     let mut plan = proposal::propose(&drive, &scratch, chosen.as_ref().ok(), options)?;
     if let Err(error) = chosen {
-        plan.refusals
-            .insert(0, plan::Refusal::new(error.to_string(), error.hint.clone().unwrap_or_default()));
+        let hint = error.hint.clone().unwrap_or_default();
+        plan.refusals.insert(0, plan::Refusal::new(plan::Reason::NoHypervisor, error.to_string(), hint));
     }
     if let Some(refusal) = status::refusal(&drive, &scratch)? {
         plan.refusals.insert(0, refusal);
     }
     Ok(plan)
+}
+
+/// The drives that are attached.
+pub fn drives() -> Vec<PathBuf> {
+    drive::attached()
+}
+
+/// How the window is to look and speak, as kept on a drive.
+///
+/// # Errors
+/// No drive, or its manifest is wrong.
+pub fn settings(options: &Options) -> Result<Settings> {
+    Ok(Drive::open(&options.find_drive()?)?.read_settings())
+}
+
+/// The machine's picture as it is in its file. None: there is none, or it can't be read.
+///
+/// # Errors
+/// No drive, or its manifest is wrong.
+pub fn picture(options: &Options) -> Result<Option<Vec<u8>>> {
+    let drive = Drive::open(&options.find_drive()?)?;
+    Ok(drive.picture().unwrap_or_else(|error| {
+        tracing::warn!(%error, "the picture is not shown");
+        None
+    }))
+}
+
+/// Keeps on a drive how the window looks and speaks.
+///
+/// # Errors
+/// No drive, or it can't be written.
+pub fn remember(options: &Options, settings: &Settings) -> Result<()> {
+    Drive::open(&options.find_drive()?)?.write_settings(settings)
 }
 
 /// What this PC has, usable or not.

@@ -28,6 +28,8 @@ pub struct Plan {
     pub memory_mib: u64,
     /// Virtual CPUs.
     pub cpus: u32,
+    /// What may be chosen instead.
+    pub limits: Limits,
     /// Where the session's folder would be.
     pub scratch: PathBuf,
     /// Room in scratch.
@@ -46,6 +48,20 @@ pub struct Plan {
     pub refusals: Vec<Refusal>,
 }
 
+/// What the machine may be given on this PC: both limits are safe to choose. Without a refusal of that sort, the lower
+/// ones are not above the upper ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// Least guest memory in MiB.
+    pub memory_min_mib: u64,
+    /// Most guest memory in MiB.
+    pub memory_max_mib: u64,
+    /// Fewest virtual CPUs.
+    pub cpus_min: u32,
+    /// Most virtual CPUs.
+    pub cpus_max: u32,
+}
+
 /// What it would run on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Choice {
@@ -55,6 +71,8 @@ pub struct Choice {
     pub version: Option<String>,
     /// For instance `kvm`.
     pub accelerator: String,
+    /// The keys that give mouse and keyboard back to this PC, for instance `Ctrl+Alt+G`; none if it shows no window.
+    pub release_keys: Option<String>,
 }
 
 /// Room somewhere, in bytes.
@@ -84,16 +102,56 @@ pub struct PlannedDisk {
 /// A reason not to run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Refusal {
+    /// For programs.
+    pub reason: Reason,
     /// What is missing, with its number.
     pub what: String,
     /// The one thing to do about it.
     pub hint: String,
 }
 
+/// Why a run is refused. Memory and room are in MiB.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "code")]
+pub enum Reason {
+    /// This PC can spare too little memory.
+    Memory {
+        /// What the machine needs.
+        needed: u64,
+        /// What this PC can spare.
+        spare: u64,
+    },
+    /// This PC has too few CPUs.
+    Cpus {
+        /// What the machine needs.
+        needed: u32,
+        /// What this PC has.
+        available: u32,
+    },
+    /// More memory or CPUs were asked for than can be had, or than the machine takes.
+    Asked,
+    /// Too little room for the session on this PC.
+    ScratchRoom {
+        /// What is missing.
+        missing: u64,
+    },
+    /// Too little room for the changes on the drive.
+    DriveRoom {
+        /// What is missing.
+        missing: u64,
+    },
+    /// The hypervisor of this PC can't show a window.
+    NoWindow,
+    /// No hypervisor is usable.
+    NoHypervisor,
+    /// An earlier session, or another launcher, stands in the way.
+    Unsettled,
+}
+
 impl Refusal {
     /// A refusal and its remedy.
-    pub fn new(what: impl Into<String>, hint: impl Into<String>) -> Refusal {
-        Refusal { what: what.into(), hint: hint.into() }
+    pub fn new(reason: Reason, what: impl Into<String>, hint: impl Into<String>) -> Refusal {
+        Refusal { reason, what: what.into(), hint: hint.into() }
     }
 }
 
@@ -110,6 +168,7 @@ pub fn memory(available: u64, total: u64, min: u64, max: u64, wished: Option<u64
     if let Some(wished) = wished {
         if wished > spare {
             return Err(Refusal::new(
+                Reason::Asked,
                 format!(
                     "this PC can spare {} MiB of memory, {} MiB were asked for",
                     spare / MIB,
@@ -120,6 +179,7 @@ pub fn memory(available: u64, total: u64, min: u64, max: u64, wished: Option<u64
         }
         if wished < min || wished > max {
             return Err(Refusal::new(
+                Reason::Asked,
                 format!(
                     "the machine takes {} to {} MiB of memory, {} were asked for",
                     min / MIB,
@@ -136,6 +196,7 @@ pub fn memory(available: u64, total: u64, min: u64, max: u64, wished: Option<u64
     let proposal = if rounded < min && limit >= min { min } else { rounded };
     if proposal < min {
         return Err(Refusal::new(
+            Reason::Memory { needed: min / MIB, spare: limit / MIB },
             format!(
                 "the machine needs {} MiB of memory, this PC can spare {} MiB: {} MiB are missing",
                 min / MIB,
@@ -148,6 +209,14 @@ pub fn memory(available: u64, total: u64, min: u64, max: u64, wished: Option<u64
     Ok(proposal.min(max) / MIB)
 }
 
+/// The most memory that may be asked for, in MiB: what [`memory`] takes as a wish, in its steps. The least is what it refuses
+/// to go below.
+pub fn memory_limits(available: u64, total: u64, min: u64, max: u64) -> (u64, u64) {
+    let reserve = (1024 * MIB).max(total / 8);
+    let most = available.saturating_sub(reserve).min(max) / MIB / MEMORY_STEP * MEMORY_STEP;
+    (min / MIB, most.max(min / MIB))
+}
+
 /// CPUs for the guest: physical cores minus one, at least one, clamped to the manifest; `wished` may go up to the
 /// logical ones.
 ///
@@ -158,6 +227,7 @@ pub fn cpus(physical: u32, logical: u32, min: u32, max: u32, wished: Option<u32>
     if let Some(wished) = wished {
         if wished < 1 || wished > logical {
             return Err(Refusal::new(
+                Reason::Asked,
                 format!("this PC has {logical} CPUs, {wished} were asked for"),
                 "choose a number within these limits",
             ));
@@ -166,6 +236,7 @@ pub fn cpus(physical: u32, logical: u32, min: u32, max: u32, wished: Option<u32>
     }
     if min > logical {
         return Err(Refusal::new(
+            Reason::Cpus { needed: min, available: logical },
             format!("the machine needs {min} CPUs, this PC has {logical}: {} are missing", min - logical),
             "use a PC with more CPUs",
         ));
@@ -199,21 +270,36 @@ pub fn saving(format: Format, changed: u64) -> u64 {
     }
 }
 
+/// A place that needs room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The folder of sessions on this PC.
+    Scratch,
+    /// The drive.
+    Drive,
+}
+
 /// Refuses when a place has less room than needed.
-pub fn room_refusal(place: &str, room: Room) -> Option<Refusal> {
+pub fn room_refusal(place: Place, room: Room) -> Option<Refusal> {
     let missing = room.needed.checked_sub(room.available).filter(|missing| *missing > 0)?;
+    let mib = missing.div_ceil(MIB);
+    let (reason, name, hint) = match place {
+        Place::Scratch => (
+            Reason::ScratchRoom { missing: mib },
+            "scratch",
+            "free some room on this PC, or point elsewhere with --scratch",
+        ),
+        Place::Drive => (Reason::DriveRoom { missing: mib }, "the drive", "free some room on the drive"),
+    };
     Some(Refusal::new(
+        reason,
         format!(
-            "{place} has {} MiB free, {} MiB are needed: {} MiB are missing",
+            "{name} has {} MiB free, {} MiB are needed: {} MiB are missing",
             room.available / MIB,
             room.needed.div_ceil(MIB),
-            missing.div_ceil(MIB)
+            mib
         ),
-        if place == "the drive" {
-            "free some room on the drive"
-        } else {
-            "free some room on this PC, or point elsewhere with --scratch"
-        },
+        hint,
     ))
 }
 
@@ -249,6 +335,18 @@ mod tests {
     }
 
     #[test]
+    fn whatever_lies_within_the_limits_is_taken_when_it_is_asked_for() {
+        let (available, total, min, max) = (5 * GIB + 77 * MIB, 8 * GIB, GIB, 64 * GIB);
+        let (least, most) = memory_limits(available, total, min, max);
+        assert_eq!((least, most), (1024, 4096));
+        for mib in [least, most] {
+            assert_eq!(memory(available, total, min, max, Some(mib * MIB)).unwrap(), mib);
+        }
+        assert!(memory(available, total, min, max, Some((most + MEMORY_STEP) * MIB)).is_err());
+        assert_eq!(memory_limits(GIB, total, min, max), (1024, 1024), "never upside down");
+    }
+
+    #[test]
     fn one_core_is_left_to_the_host_if_there_is_more_than_one() {
         assert_eq!(cpus(8, 16, 1, 64, None).unwrap(), 7);
         assert_eq!(cpus(1, 1, 1, 64, None).unwrap(), 1);
@@ -260,9 +358,10 @@ mod tests {
 
     #[test]
     fn missing_room_is_named_in_mebibytes() {
-        let refusal = room_refusal("scratch", Room { available: 100 * MIB, needed: 4 * GIB }).unwrap();
+        let refusal = room_refusal(Place::Scratch, Room { available: 100 * MIB, needed: 4 * GIB }).unwrap();
+        assert_eq!(refusal.reason, Reason::ScratchRoom { missing: 3996 });
         assert_eq!(refusal.what, "scratch has 100 MiB free, 4096 MiB are needed: 3996 MiB are missing");
-        assert_eq!(room_refusal("scratch", Room { available: 4 * GIB, needed: 4 * GIB }), None);
+        assert_eq!(room_refusal(Place::Scratch, Room { available: 4 * GIB, needed: 4 * GIB }), None);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::Options;
 use super::base::Base;
-use super::plan::{self, Choice, Plan, PlannedDisk, Refusal, Room};
+use super::plan::{self, Choice, Limits, Place, Plan, PlannedDisk, Reason, Refusal, Room};
 use crate::drive::Drive;
 use crate::drive::manifest::{Format, Plain};
 use crate::host::{self, scratch};
@@ -17,6 +17,7 @@ fn window_refusal(door: &dyn Hypervisor, options: &Options) -> Option<Refusal> {
     let missing = !options.headless && !door.capabilities().window;
     missing.then(|| {
         Refusal::new(
+            Reason::NoWindow,
             format!("this {} can't open a window", door.candidate().hypervisor),
             "install its window support (on Debian and Ubuntu: apt install qemu-system-gui), or add --headless",
         )
@@ -64,19 +65,17 @@ pub fn propose(
 
     let scratch_room =
         Room { available: scratch.volume().free, needed: plan::scratch_needed(wanted, &disks, paging) };
-    refusals.extend(plan::room_refusal("scratch", scratch_room));
+    refusals.extend(plan::room_refusal(Place::Scratch, scratch_room));
     let drive_room = drive_room(drive, &disks, wanted)?;
-    refusals.extend(plan::room_refusal("the drive", drive_room));
+    refusals.extend(plan::room_refusal(Place::Drive, drive_room));
 
     let facts = host::facts::Facts::gather()?;
-    let limits = manifest.memory;
-    let memory_mib = plan::memory(
-        facts.memory_available,
-        facts.memory_total,
-        limits.min.bytes(),
-        limits.max.bytes(),
-        options.memory,
-    );
+    let (available, total) = (facts.memory_available, facts.memory_total);
+    let (min, max) = (manifest.memory.min.bytes(), manifest.memory.max.bytes());
+    let memory_mib = plan::memory(available, total, min, max, options.memory);
+    let (memory_min_mib, memory_max_mib) = plan::memory_limits(available, total, min, max);
+    let cpus_min = manifest.cpus.min.max(1);
+    let cpus_max = manifest.cpus.max.min(facts.processors.max(facts.cores)).max(cpus_min);
     let cpus = plan::cpus(facts.cores, facts.processors, manifest.cpus.min, manifest.cpus.max, options.cpus);
     Ok(Plan {
         machine: manifest.machine.name.as_str().to_owned(),
@@ -85,9 +84,11 @@ pub fn propose(
             hypervisor: door.candidate().hypervisor.clone(),
             version: door.candidate().version.clone(),
             accelerator: accelerator.clone(),
+            release_keys: door.capabilities().release_keys.filter(|_| !options.headless).map(str::to_owned),
         }),
         memory_mib: or_refuse(memory_mib, &mut refusals),
         cpus: or_refuse(cpus, &mut refusals),
+        limits: Limits { memory_min_mib, memory_max_mib, cpus_min, cpus_max },
         scratch: scratch.path().to_owned(),
         scratch_room,
         drive_room,

@@ -6,9 +6,9 @@ use jiff::Timestamp;
 
 use super::claim::{Claim, disk_error, gone};
 use super::controls::Controls;
-use super::event::{Answer, Event, Notice, Outcome, Question, Step, View};
+use super::event::{Answer, Event, Notice, Outcome, Question, Step, Subject, View};
 use super::folder::Folder;
-use super::leftover::{Here, Leftover, Standing};
+use super::leftover::{Away, Here, Leftover, Standing};
 use super::run::{Supervised, SupervisedDisk, supervise};
 use super::stage::stage;
 use super::supervision::{Control, Started, Supervision};
@@ -51,9 +51,11 @@ pub fn recover(
     controls: &Controls,
     view: &dyn View,
 ) -> Result<Outcome> {
-    let root = options.find_drive()?;
+    let root = options.find_meant_drive()?;
     let scratch = options.find_scratch(&root)?;
     let mut outcome = Outcome::Clean;
+    // What was wished for was meant for the session that the user knew of.
+    let mut wish = wish;
     loop {
         let claim = Claim::new(&root, view)?;
         let Leftover { here, away } = claim.leftover(&scratch)?;
@@ -74,7 +76,7 @@ pub fn recover(
                     save_as(&Folder::lock(session.clone())?, &away.record, target)?;
                     return Ok(Outcome::SetAside);
                 }
-                give_up(&claim, away.error(), wish.as_ref(), options, view)?;
+                give_up(&claim, &away, wish.as_ref(), options, view)?;
                 claim.release()?;
                 return Ok(Outcome::Discarded);
             }
@@ -84,7 +86,8 @@ pub fn recover(
                 return Ok(outcome);
             }
         };
-        let wish = match &wish {
+        let is_settled = here.is_settled();
+        let wished = match &wish {
             Some(wish) => wish.clone(),
             None if here.is_settled() => Wish::Merge,
             None => match view.ask(&here.question()) {
@@ -94,7 +97,10 @@ pub fn recover(
             },
         };
         controls.take();
-        let settled = settle(claim, here, &wish, Front { options, controls, view })?;
+        let settled = settle(claim, here, &wished, Front { options, controls, view })?;
+        if !is_settled && matches!(wished, Wish::Discard | Wish::SaveAs(_)) {
+            wish = None;
+        }
         // Saving is what the last line should tell, if anything was saved.
         if outcome != Outcome::Saved {
             outcome = settled;
@@ -106,13 +112,17 @@ pub fn recover(
 /// comes back to it.
 fn give_up(
     claim: &Claim,
-    away: Error,
+    found: &Away,
     wish: Option<&Wish>,
     options: &Options,
     view: &dyn View,
 ) -> Result<()> {
-    let text = format!("{away}. Giving it up can't be taken back");
-    let question = Question { text, answers: vec![Answer::Later, Answer::Discard] };
+    let away = found.error();
+    let question = Question {
+        subject: Subject::GiveUp(found.describe()),
+        text: format!("{away}. Giving it up can't be taken back"),
+        answers: vec![Answer::Later, Answer::Discard],
+    };
     let is_wished = wish == Some(&Wish::Discard)
         && (options.abandon_session || view.ask(&question) == Some(Answer::Discard));
     if !is_wished {
@@ -219,7 +229,8 @@ pub fn run_and_conclude(
         "{}. Its changes are intact on this PC, but may hold half-written files, as after a power cut",
         ran.how
     );
-    let question = Question { text, answers: vec![Answer::Later, Answer::Merge, Answer::Discard] };
+    let answers = vec![Answer::Later, Answer::Merge, Answer::Discard];
+    let question = Question { subject: Subject::Unclean(ran.ending.clone()), text, answers };
     let answer = front.options.on_unclean.or_else(|| front.view.ask(&question));
     // What was wished while the guest ran is not meant for the merge that was chosen just now.
     front.controls.take();
@@ -245,6 +256,7 @@ pub fn stay_awake(view: &dyn View) -> Inhibitor {
 
 /// How a guest's run went, in the words of the session.
 struct End {
+    ending: Ending,
     clean: bool,
     interrupted: bool,
     how: String,
@@ -261,7 +273,7 @@ fn run_guest(
 ) -> Result<(Option<Claim>, SessionRecord, End)> {
     let ran = supervise(&supervised(&claim, folder, &record), running, started, front.controls, front.view);
     folder.drop_paging();
-    let (clean, how) = match ran.ending {
+    let (clean, how) = match &ran.ending {
         Ending::PoweredOff => (true, String::new()),
         Ending::Forced => (false, "the machine was forced off".to_owned()),
         Ending::Panicked => (false, "the machine's system crashed".to_owned()),
@@ -288,7 +300,7 @@ fn run_guest(
     {
         claim.record(&record)?;
     }
-    Ok((claim, record, End { clean, interrupted: ran.interrupted, how }))
+    Ok((claim, record, End { ending: ran.ending, clean, interrupted: ran.interrupted, how }))
 }
 
 fn supervised<'a>(claim: &Claim, folder: &'a Folder, record: &SessionRecord) -> Supervised<'a> {

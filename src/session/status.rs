@@ -8,8 +8,8 @@ use uuid::Uuid;
 use super::Options;
 use super::base::{self, Base};
 use super::claim::disk_error;
-use super::leftover;
-use super::plan::Refusal;
+use super::leftover::{self, Elsewhere, LeftBehind};
+use super::plan::{Reason, Refusal};
 use crate::drive::manifest::Format;
 use crate::drive::{Drive, Identity, LastSession, names};
 use crate::host::scratch;
@@ -31,6 +31,12 @@ pub struct Status {
     pub text: String,
     /// The one next thing to do, if there is one.
     pub hint: Option<String>,
+    /// A session that was left behind on this PC; none with [`State::LeftOver`] means that a save was cut short.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub here: Option<LeftBehind>,
+    /// A session that was left behind elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub away: Option<Elsewhere>,
     /// The last session that ended well.
     pub last: Option<LastSession>,
 }
@@ -43,7 +49,7 @@ pub enum State {
     Clean,
     /// A launcher is at work.
     InUse,
-    /// A session was left behind on this PC.
+    /// A session was left behind on this PC, or a save was cut short.
     LeftOver,
     /// A session was left behind elsewhere.
     Elsewhere,
@@ -56,7 +62,7 @@ pub enum State {
 pub fn status(options: &Options) -> Result<Status> {
     let drive = Drive::open(&options.find_drive()?)?;
     let scratch = options.find_scratch(drive.root())?;
-    let (state, text, hint) = state(&drive, &scratch)?;
+    let Standing { state, text, hint, here, away } = state(&drive, &scratch)?;
     Ok(Status {
         drive: drive.root().to_owned(),
         machine: drive.manifest().machine.name.as_str().to_owned(),
@@ -64,39 +70,58 @@ pub fn status(options: &Options) -> Result<Status> {
         state,
         text,
         hint,
+        here,
+        away,
         last: drive.read_last_session()?,
     })
 }
 
-fn state(drive: &Drive, scratch: &scratch::Root) -> Result<(State, String, Option<String>)> {
-    let told = |state, error: Error| (state, error.to_string(), error.hint);
+/// The state of a drive, with what is known of the sessions that make it so.
+struct Standing {
+    state: State,
+    text: String,
+    hint: Option<String>,
+    here: Option<LeftBehind>,
+    away: Option<Elsewhere>,
+}
+
+impl Standing {
+    fn new(state: State, text: impl Into<String>, hint: Option<String>) -> Standing {
+        Standing { state, text: text.into(), hint, here: None, away: None }
+    }
+}
+
+fn state(drive: &Drive, scratch: &scratch::Root) -> Result<Standing> {
+    let told = |state, error: Error| Standing::new(state, error.to_string(), error.hint);
     if let Some(holder) = drive.holder()? {
-        let text = format!("The drive is in use by {holder}");
-        return Ok((State::InUse, text, Some("finish the session there, or wait until it has ended".into())));
+        let hint = "finish the session there, or wait until it has ended".into();
+        return Ok(Standing::new(State::InUse, format!("The drive is in use by {holder}"), Some(hint)));
     }
     if is_interrupted(drive)? {
         let text =
-            "A save was interrupted on this drive; the next command that uses it completes or undoes it"
-                .into();
-        return Ok((State::LeftOver, text, Some("do that now with: pocketvm recover".into())));
+            "A save was interrupted on this drive; the next command that uses it completes or undoes it";
+        return Ok(Standing::new(State::LeftOver, text, Some("do that now with: pocketvm recover".into())));
     }
     let Some(identity) = Identity::peek(drive)? else {
-        return Ok((State::Clean, "The drive is clean. It was not used yet".into(), None));
+        return Ok(Standing::new(State::Clean, "The drive is clean. It was not used yet", None));
     };
     let found = match leftover::find(drive, identity, scratch) {
         Ok(found) => found,
         Err(error) if error.kind == Kind::Busy => return Ok(told(State::InUse, error)),
         Err(error) => return Err(error),
     };
-    Ok(match (found.here, found.away) {
+    let standing = match (&found.here, &found.away) {
         (Some(here), Some(away)) => {
-            let (state, text, hint) = told(State::Elsewhere, away.error());
-            (state, format!("{text}. Besides: {}", here.explanation()), hint)
+            let standing = told(State::Elsewhere, away.error());
+            Standing { text: format!("{}. Besides: {}", standing.text, here.explanation()), ..standing }
         }
         (Some(here), None) => told(State::LeftOver, here.undecided()),
         (None, Some(away)) => told(State::Elsewhere, away.error()),
-        (None, None) => (State::Clean, "The drive is clean. Everything is saved".into(), None),
-    })
+        (None, None) => Standing::new(State::Clean, "The drive is clean. Everything is saved", None),
+    };
+    let here = found.here.as_ref().map(|here| here.describe());
+    let away = found.away.as_ref().map(|away| away.describe());
+    Ok(Standing { here, away, ..standing })
 }
 
 /// Whether a save was cut short between the first and the last of its writes that count.
@@ -110,8 +135,8 @@ fn is_interrupted(drive: &Drive) -> Result<bool> {
 
 /// Why a run would stop before its plan, because of an earlier session or another launcher.
 pub(super) fn refusal(drive: &Drive, scratch: &scratch::Root) -> Result<Option<Refusal>> {
-    let (state, text, hint) = state(drive, scratch)?;
-    Ok((state != State::Clean).then(|| Refusal::new(text, hint.unwrap_or_default())))
+    let Standing { state, text, hint, .. } = state(drive, scratch)?;
+    Ok((state != State::Clean).then(|| Refusal::new(Reason::Unsettled, text, hint.unwrap_or_default())))
 }
 
 /// The health of a drive.

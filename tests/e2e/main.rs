@@ -4,7 +4,7 @@
 //! folder, drive and PCs; what it started or mounted is gone when it ends, passed or failed.
 #![cfg(target_os = "linux")]
 // A test's expectations are its asserts and unwraps; clippy's exception for tests does not see the harness.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stderr)]
 
 mod harness;
 
@@ -22,3 +22,5 @@ mod sessions;
 mod soak;
 mod two_pcs;
 mod views;
+#[cfg(feature = "gui")]
+mod window;

@@ -121,7 +121,8 @@ impl Hypervisor for Qemu {
     fn capabilities(&self) -> Capabilities {
         let adopt = crate::host::channel::RECONNECTS;
         let window = self.window().is_some();
-        Capabilities { reopen_base: true, pause: true, adopt, discard: true, window }
+        let release_keys = window.then_some("Ctrl+Alt+G");
+        Capabilities { reopen_base: true, pause: true, adopt, discard: true, window, release_keys }
     }
 
     fn render(&self, machine: &Machine, template: &str) -> Result<Rendered> {

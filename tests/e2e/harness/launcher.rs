@@ -55,7 +55,7 @@ impl Pc {
     }
 
     /// The program's command line on this PC, not yet started.
-    fn command(&self, program: &Path, arguments: &[&str]) -> Command {
+    pub fn command(&self, program: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(program);
         command
             .args(arguments)
