@@ -1,4 +1,5 @@
-//! The calls into Windows that the standard library does not make: the only unsafe code of the package.
+//! The calls into Windows that the standard library does not make: the only unsafe code of the package, but for one call in
+//! [`display`](super::display).
 //!
 //! Each function makes one call. What makes it sound is the same everywhere: paths end in a zero and live as long
 //! as the call, buffers are passed with their true lengths, and handles are borrowed from open files.

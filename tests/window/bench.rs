@@ -209,6 +209,15 @@ impl Bench {
             .collect()
     }
 
+    /// How many pictures there are, as screen readers count them.
+    pub fn images(&self) -> usize {
+        self.harness
+            .root()
+            .children_recursive()
+            .filter(|node| node.accesskit_node().role() == Role::Image)
+            .count()
+    }
+
     /// Everything that is read out, one text a line.
     pub fn text(&self) -> String {
         let mut text = String::new();

@@ -1,17 +1,18 @@
 //! What a click, a key or a closed window comes to: orders to the desk, answers to the session, pages, dialogs.
 
 use eframe::egui::Key;
-use pocketvm::drive::Look;
+use jiff::SignedDuration;
+use pocketvm::drive::{Look, Settings};
 use pocketvm::gui::desk::{Job, Message, Order};
-use pocketvm::gui::model::{Chosen, Confirm, Page, Safety, Stage};
+use pocketvm::gui::model::{Chosen, Confirm, Intent, Model, Page, Safety, Stage};
 use pocketvm::hypervisor::{Ending, GuestEvent};
 use pocketvm::session::event::{Answer, Event, Notice, Outcome, Step, Subject};
 use pocketvm::session::history::Direction;
 use pocketvm::session::supervision::Control;
-use pocketvm::session::{Fate, LeftBehind, Place, Status, Wish};
+use pocketvm::session::{Fate, LeftBehind, Options, Place, Status, Wish};
 use pocketvm::{Error, Kind};
 
-use super::bench::{Bench, ENGLISH};
+use super::bench::{Bench, ENGLISH, now};
 use super::facts::*;
 use super::scenes;
 
@@ -69,6 +70,19 @@ fn the_first_screen_says_what_will_happen() {
         "On the drive: 21 GiB free, 1 GiB needed",
         "The drive's owner accepted that",
     ]);
+}
+
+#[test]
+fn a_machine_has_its_picture_and_one_that_is_none_does_no_harm() {
+    let mut bench = at(scenes::ready);
+    assert_eq!(bench.images(), 0);
+    bench.say(says_status_with(ENGLISH, status(), Some(png())));
+    assert_eq!(bench.images(), 1);
+    let mut damaged = png();
+    damaged.truncate(damaged.len() / 2);
+    bench.say(says_status_with(ENGLISH, status(), Some(damaged)));
+    assert_eq!(bench.images(), 0);
+    bench.reads(&["Annas Büro"]);
 }
 
 #[test]
@@ -349,6 +363,27 @@ fn saving_shows_how_far_it_is_and_can_be_cancelled() {
         "Your changes are on this PC. The drive is at the state before or after them, never between.",
     ]);
     bench.keeps_quiet(&["You can unplug now"]);
+}
+
+#[test]
+fn speed_and_estimate_follow_from_what_was_saved_so_far() {
+    let mut model = Model::new(Options::default(), Settings::default(), now());
+    let at = |seconds: i64| now() + SignedDuration::from_secs(seconds);
+    model.hear(says_status(ENGLISH, status()), now());
+    model.hear(Message::Plan(Box::new(plan())), now());
+    model.want(Intent::Start);
+    model.hear(Message::Event(begins(Step::Merge)), now());
+    let saving = |model: &Model| match &model.stage {
+        Stage::Saving(saving) => (saving.speed, saving.left),
+        _ => panic!("it does not save"),
+    };
+    model.hear(Message::Event(Event::MergeProgress { done: 0, total: 600 * MIB }), at(0));
+    assert_eq!(saving(&model), (None, None), "nothing can be told yet");
+    for second in 1..=20 {
+        let done = second as u64 * 10 * MIB;
+        model.hear(Message::Event(Event::MergeProgress { done, total: 600 * MIB }), at(second));
+    }
+    assert_eq!(saving(&model), (Some(10 * MIB), Some(40)));
 }
 
 #[test]

@@ -48,7 +48,24 @@ pub fn status() -> Status {
 }
 
 pub fn says_status(manner: Manner, status: Status) -> Message {
-    Message::Status { status: Box::new(status), settings: manner.settings(), picture: None }
+    says_status_with(manner, status, None)
+}
+
+pub fn says_status_with(manner: Manner, status: Status, picture: Option<Vec<u8>>) -> Message {
+    Message::Status { status: Box::new(status), settings: manner.settings(), picture }
+}
+
+/// A picture of a machine: four fields.
+pub fn png() -> Vec<u8> {
+    let image = image::RgbImage::from_fn(64, 64, |x, y| match (x < 32, y < 32) {
+        (true, true) => image::Rgb([200, 60, 60]),
+        (false, true) => image::Rgb([60, 160, 60]),
+        (true, false) => image::Rgb([60, 90, 200]),
+        (false, false) => image::Rgb([220, 180, 60]),
+    });
+    let mut bytes = std::io::Cursor::new(vec![]);
+    image.write_to(&mut bytes, image::ImageFormat::Png).unwrap();
+    bytes.into_inner()
 }
 
 pub fn left_behind(fate: Fate) -> LeftBehind {

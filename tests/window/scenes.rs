@@ -21,11 +21,12 @@ pub struct Scene {
 }
 
 /// All of them.
-pub const SCENES: [Scene; 48] = [
+pub const SCENES: [Scene; 49] = [
     Scene { name: "looking", set: |_, _| {} },
     Scene { name: "choosing", set: |bench, _| choosing(bench) },
     Scene { name: "checking", set: checking },
     Scene { name: "ready", set: ready },
+    Scene { name: "ready-picture", set: pictured },
     Scene { name: "ready-why", set: |bench, manner| why(bench, manner) },
     Scene { name: "ready-fresh", set: fresh },
     Scene { name: "ready-consent", set: consent },
@@ -318,4 +319,10 @@ fn asked_left_behind(bench: &mut Bench, manner: Manner) {
 fn wiping_close(bench: &mut Bench, manner: Manner) {
     wiping(bench, manner);
     bench.close();
+}
+
+fn pictured(bench: &mut Bench, manner: Manner) {
+    ready(bench, manner);
+    bench.say(says_status_with(manner, status(), Some(png())));
+    bench.say(Message::Plan(Box::new(plan())));
 }
