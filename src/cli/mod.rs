@@ -183,9 +183,7 @@ fn in_session_saying(
     host::instance::remove_left_over(scratch.path());
     if relaunch::is_needed(&root)? {
         // On POSIX this does not return: the copy takes this process over.
-        let code = relaunch::relaunch(scratch.path())?;
-        scratch.remove_if_empty();
-        return Ok(u8::try_from(code).unwrap_or(Kind::Unexpected.exit_code()));
+        return relaunch::relaunch(&scratch);
     }
     let copy = OwnCopy::hold()?;
     relaunch::leave_to(scratch.path())?;

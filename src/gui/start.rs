@@ -51,8 +51,7 @@ pub fn open(options: Options) -> Result<u8> {
     tracing::warn!(%reason, renderer = name(renderer), "the window can't be drawn");
     if renderer == Renderer::Wgpu {
         leave(&seat);
-        return relaunch::again(copy, &folder, env::RENDERER, name(Renderer::Glow))
-            .map(|code| u8::try_from(code).unwrap_or(Kind::Unexpected.exit_code()));
+        return relaunch::again(copy, &folder, env::RENDERER, name(Renderer::Glow));
     }
     drop(copy);
     leave(&seat);
@@ -91,9 +90,7 @@ fn arrive(options: &Options) -> Result<Arrival> {
         drop(seat);
         scratch.prepare()?;
         // On POSIX this does not return: the copy takes this process over.
-        let code = relaunch::relaunch(scratch.path())?;
-        scratch.remove_if_empty();
-        return Ok(Arrival::Left(u8::try_from(code).unwrap_or(Kind::Unexpected.exit_code())));
+        return relaunch::relaunch(&scratch).map(Arrival::Left);
     }
     relaunch::leave_to(seat.scratch().path())?;
     Ok(Arrival::Seated(Box::new(seat)))

@@ -84,11 +84,6 @@ impl Words {
         self.format(key, Some(&args))
     }
 
-    /// Whether there is a text with this key.
-    pub fn has(&self, key: &str) -> bool {
-        self.bundle.has_message(key)
-    }
-
     fn format(&self, key: &str, args: Option<&FluentArgs<'_>>) -> String {
         let pattern = self.bundle.get_message(key).and_then(|message| message.value());
         debug_assert!(pattern.is_some(), "no text has the key {key}");

@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use uuid::Uuid;
 
 use super::volume::{Attachment, Volume};
-use super::{env, private, whole};
+use super::{env, private, scratch, whole};
 use crate::drive::names;
 use crate::{Error, Kind, Result};
 
@@ -44,23 +44,30 @@ pub fn is_needed(drive: &Path) -> Result<bool> {
 
 /// Copies this launcher below the scratch root, which must be prepared, and goes on there with the same arguments.
 ///
-/// Does not return on Unix unless it fails; on Windows it returns the exit code of the copy.
+/// Does not return on Unix unless it fails; on Windows it returns the exit code of the copy, whose folder is gone.
 ///
 /// # Errors
 /// [`Kind::Unexpected`]: the copy can't be made or started. Nothing else was changed.
-pub fn relaunch(scratch_root: &Path) -> Result<i32> {
+pub fn relaunch(scratch: &scratch::Root) -> Result<u8> {
     let executable = own_executable()?;
-    let copy = copy_to(&executable, scratch_root)?;
+    let copy = copy_to(&executable, scratch.path())?;
     let mut command = Command::new(&copy);
     command.args(std::env::args_os().skip(1)).env(env::ORIGIN, &executable);
-    run(command).map_err(|error| {
+    let code = run(command).map_err(|error| {
         // The failure is what matters; a folder left here is removed at the next start.
         let _ = copy.parent().map(fs_err::remove_dir_all);
         Error::new(Kind::Unexpected, format!("cannot start the launcher's copy: {}", copy.display()))
             .safe("nothing was changed on the drive")
             .hint(format!("name a folder that may hold programs with the variable {}", env::SCRATCH))
             .because(error)
-    })
+    })?;
+    scratch.remove_if_empty();
+    Ok(exit_code(code))
+}
+
+/// A code that no program of ours has is a failure.
+fn exit_code(code: i32) -> u8 {
+    u8::try_from(code).unwrap_or(Kind::Unexpected.exit_code())
 }
 
 /// Starts this program again with the same arguments and one variable more, in the working `folder` for which the arguments
@@ -70,12 +77,12 @@ pub fn relaunch(scratch_root: &Path) -> Result<i32> {
 ///
 /// # Errors
 /// [`Kind::Unexpected`]: it can't be started.
-pub fn again(copy: Option<OwnCopy>, folder: &Path, variable: &str, value: &str) -> Result<i32> {
+pub fn again(copy: Option<OwnCopy>, folder: &Path, variable: &str, value: &str) -> Result<u8> {
     let executable = std::env::current_exe()?;
     let mut command = Command::new(&executable);
     command.args(std::env::args_os().skip(1)).env(variable, value).current_dir(folder);
     let held = copy.map(OwnCopy::let_go);
-    run_again(command).map_err(|error| {
+    run_again(command).map(exit_code).map_err(|error| {
         // Nobody else removes it.
         drop(held.map(OwnCopy::hold_folder));
         Error::new(Kind::Unexpected, format!("cannot start the launcher again: {}", executable.display()))

@@ -162,8 +162,7 @@ impl Refusal {
 /// # Errors
 /// Less than `min` can be had: the refusal says how much is missing.
 pub fn memory(available: u64, total: u64, min: u64, max: u64, wished: Option<u64>) -> Result<u64, Refusal> {
-    let reserve = (1024 * MIB).max(total / 8);
-    let spare = available.saturating_sub(reserve);
+    let spare = spare(available, total);
     let limit = spare.min(total / 2);
     if let Some(wished) = wished {
         if wished > spare {
@@ -209,11 +208,15 @@ pub fn memory(available: u64, total: u64, min: u64, max: u64, wished: Option<u64
     Ok(proposal.min(max) / MIB)
 }
 
+/// Memory that this PC can do without, in bytes.
+fn spare(available: u64, total: u64) -> u64 {
+    available.saturating_sub((1024 * MIB).max(total / 8))
+}
+
 /// The most memory that may be asked for, in MiB: what [`memory`] takes as a wish, in its steps. The least is what it refuses
 /// to go below.
 pub fn memory_limits(available: u64, total: u64, min: u64, max: u64) -> (u64, u64) {
-    let reserve = (1024 * MIB).max(total / 8);
-    let most = available.saturating_sub(reserve).min(max) / MIB / MEMORY_STEP * MEMORY_STEP;
+    let most = spare(available, total).min(max) / MIB / MEMORY_STEP * MEMORY_STEP;
     (min / MIB, most.max(min / MIB))
 }
 

@@ -36,9 +36,11 @@ pub struct Model {
     pub options: Options,
     /// How the drive stood when it was last looked at.
     pub status: Option<Status>,
+    /// As it stood whenever that was known last: also while it is looked at anew.
     known: Option<Status>,
     /// What a run would do; none while that is being found out.
     pub plan: Option<Plan>,
+    /// Whether another plan is on its way.
     planning: Planning,
     /// What this PC has.
     pub candidates: Vec<Candidate>,
@@ -163,7 +165,6 @@ impl Model {
         // What is done from now on is done with this drive.
         self.options.drive = Some(status.drive.clone());
         self.options.identity = status.identity;
-        let is_clean = status.state == State::Clean;
         self.known = Some(status.clone());
         self.status = Some(status);
         self.stage = Stage::Ready;
@@ -171,7 +172,7 @@ impl Model {
             self.settings = settings;
             return vec![];
         }
-        if !is_clean {
+        if !self.drive_is_free() {
             return vec![];
         }
         self.remember_later = false;
@@ -400,9 +401,8 @@ impl Model {
 
     /// Whether a click on Start would start.
     pub fn may_start(&self) -> bool {
-        let is_clean = self.status.as_ref().is_some_and(|status| status.state == State::Clean);
-        let is_free = self.plan.as_ref().is_some_and(|plan| plan.refusals.is_empty());
-        is_clean && is_free && !self.needs_consent() && matches!(self.stage, Stage::Ready)
+        let is_planned = self.plan.as_ref().is_some_and(|plan| plan.refusals.is_empty());
+        self.drive_is_free() && is_planned && !self.needs_consent()
     }
 
     /// Whether the user has still to accept that changes lie on this PC without encryption.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::hypervisor::{Ending, GuestEvent};
+use crate::hypervisor::GuestEvent;
 use crate::session::event::{Notice, Step};
 
 /// Points of a plot that are kept; with more, every second one goes.
@@ -65,8 +65,6 @@ pub struct Run {
     pub troubles: Vec<Notice>,
     /// The guest was asked to shut down.
     pub shutting_down: bool,
-    /// How the guest ended.
-    pub ending: Option<Ending>,
     /// Bytes that are saved on the drive; none until they are.
     pub saved: Option<u64>,
 }
@@ -149,9 +147,11 @@ impl Run {
                 self.is_over(&[Notice::GuestPanicked]);
                 self.shutting_down = false;
             }
-            GuestEvent::Ended(ending) => self.ending = Some(ending),
             GuestEvent::ShuttingDown { .. } => self.shutting_down = true,
-            GuestEvent::Paused | GuestEvent::Panicked | GuestEvent::DiskError { .. } => {}
+            GuestEvent::Paused
+            | GuestEvent::Panicked
+            | GuestEvent::DiskError { .. }
+            | GuestEvent::Ended(_) => {}
         }
     }
 
