@@ -38,7 +38,7 @@ test: setup lint unit-tests advisories ## passes every check and test, with real
 soak: ## everything at length: power cuts, random sessions, fuzzing, real guests: make soak [FACTOR=10 FUZZ_SECONDS=60 ROUNDS=30 SEED=…]
 	@scripts/setup.sh build test fuzz
 	POCKETVM_SOAK=$(FACTOR) cargo test --locked -p pocketvm-disk \
-		--test crash --test cuts --test recovery --test raw --test hostile --test sessions --test bounds
+		--test crash --test cuts --test recovery --test raw --test hostile --test sessions --test bounds --test overlays_hostile
 	POCKETVM_SOAK=$(FACTOR) cargo test --locked -p pocketvm-stick
 	@scripts/fuzz.sh $(FUZZ_SECONDS)
 	@POCKETVM_SOAK_ROUNDS=$(ROUNDS) POCKETVM_SOAK_SEED=$(SEED) \
@@ -65,9 +65,10 @@ advisories:
 	@if cargo deny --locked fetch db > /dev/null 2>&1; then cargo deny --locked check advisories; \
 	else echo "NOT RUN: security advisories: the RustSec database could not be fetched"; fi
 
-bench: ## the shadow merge against qemu-img commit on a simulated stick, as ratios; the window's start: make bench [ARGS="--help"]
+bench: ## the shadow merge against qemu-img commit on a simulated stick, as ratios; the window's start; copies: make bench [ARGS="--help"]
 	@scripts/setup.sh build bench
 	cargo bench --locked --bench merge -- $(ARGS)
+	cargo bench --locked --bench copy
 	cargo bench --locked --bench window
 
 doc:

@@ -71,7 +71,7 @@ END
 }
 
 # Sectors that the stick's device has taken so far.
-written() { if [ -n "$loop" ]; then awk '{ print $7 * 512 }' "/sys/block/${loop##*/}/stat"; else echo 0; fi; }
+written() { if [ -n "$loop" ]; then awk '{ printf "%.0f\n", $7 * 512 }' "/sys/block/${loop##*/}/stat"; else echo 0; fi; }
 mib() { awk -v bytes="$1" 'BEGIN { printf "%.1f MiB", bytes / 1048576 }'; }
 
 export POCKETVM_SCRATCH=$work/pc

@@ -92,6 +92,11 @@ for group in "$@"; do
             need mkfs.vfat dosfstools
             need mount util-linux
             need_desktop
+            # VirtualBox, from another suite, in a folder of its own.
+            need debootstrap debootstrap
+            need /usr/share/OVMF/OVMF_CODE_4M.fd ovmf
+            need swtpm swtpm
+            need as binutils
             deny=yes
             ;;
         windows)

@@ -107,4 +107,4 @@ CC_aarch64_apple_darwin=true AR_aarch64_apple_darwin=true \
     "${cargo[@]}" "${look[@]}" "${flags[@]}" --locked --quiet --workspace --all-targets --target "$mac" "${strict[@]}"
 echo "checked in $((SECONDS - start)) s"
 
-say "Windows and macOS: done in $SECONDS s; the program ran under Wine, without a QEMU, which was not tried on Windows"
+say "Windows and macOS: done in $SECONDS s; the program ran under Wine, without a hypervisor; none was tried on Windows"

@@ -15,14 +15,14 @@ Exit codes:
    2  wrong usage
    3  no drive found, or its manifest is wrong
    4  the drive, or a disk image, is in use by another program
-   5  the plan refuses: memory, room or consent is missing
+   5  the plan refuses: memory, room, a window, a hypervisor or consent is missing
    6  an earlier session was left behind and needs a decision
    7  no usable hypervisor, or it failed
    8  the guest did not shut down cleanly; its changes are kept
    9  the merge failed or was cancelled; old state and changes are intact
   10  a disk is damaged or not supported
   11  the drive is gone
-  12  interrupted; the session is recoverable
+  12  interrupted; a session that had begun is recoverable
   13  there is no display for the window, or it can't be drawn";
 
 const EXAMPLES: &str = "\
@@ -167,7 +167,7 @@ pub struct CompactArgs {
 /// How to run.
 #[derive(Debug, Args, Clone)]
 #[command(
-    after_help = "Examples:\n  pocketvm run --memory '2 GiB' --cpus 2\n  pocketvm run --keep system --discard user\n  pocketvm run --headless --json --leftover merge"
+    after_help = "Examples:\n  pocketvm run --memory '2 GiB' --cpus 2\n  pocketvm run --keep system --discard user\n  pocketvm run --headless --json --leftover merge\n  pocketvm run --hypervisor virtualbox --share ~/exchange"
 )]
 pub struct RunArgs {
     /// Which drive.
@@ -188,9 +188,15 @@ pub struct RunArgs {
     /// Guest CPUs
     #[arg(long, value_name = "N")]
     pub cpus: Option<u32>,
+    /// Use this hypervisor: qemu, virtualbox, vmware or hyperv [default: the first that can, in the manifest's order]
+    #[arg(long, value_name = "NAME")]
+    pub hypervisor: Option<String>,
     /// Use this accelerator, for instance tcg
     #[arg(long, value_name = "NAME")]
     pub accelerator: Option<String>,
+    /// Let the guest read and write this folder of the PC; not every hypervisor can, see `pocketvm plan`
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    pub share: Option<PathBuf>,
     /// What to do first about a session that was left behind [default: ask, or stop]
     #[arg(long, value_name = "WHAT")]
     pub leftover: Option<Decision>,
@@ -200,7 +206,8 @@ pub struct RunArgs {
     /// Start although another PC, or a lost folder, holds newer changes; they can't be merged afterwards
     #[arg(long)]
     pub abandon_session: bool,
-    /// Accept that the session's changes lie on this PC without encryption until they are saved
+    /// Accept that the session's changes, and copies of the disks where a hypervisor needs them, lie on this PC
+    /// without encryption until they are saved
     #[arg(long)]
     pub accept_plain_scratch: bool,
 }

@@ -151,7 +151,7 @@ impl View for Human {
                 }
             }
             Event::Guest { guest: GuestEvent::Reset } if !self.quiet => self.say("  The machine restarts"),
-            Event::MergeProgress { done, total } => {
+            Event::CopyProgress { done, total } | Event::MergeProgress { done, total } => {
                 self.live(
                     "  {bar:30} {bytes} of {total_bytes}  {bytes_per_sec}  {eta} left",
                     Some(*total),

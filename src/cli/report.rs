@@ -6,7 +6,7 @@ use indicatif::HumanBytes;
 use serde::Serialize;
 
 use super::json;
-use crate::hypervisor::{Candidate, Rendered};
+use crate::hypervisor::{self, Candidate, Rendered};
 use crate::session::history::History;
 use crate::session::plan::Plan;
 use crate::session::{Health, Status};
@@ -51,7 +51,7 @@ pub fn plan(plan: &Plan) {
     match &plan.hypervisor {
         Some(choice) => page.line(format!(
             "Runs on     {} {} with {}",
-            choice.hypervisor,
+            hypervisor::title(&choice.hypervisor),
             choice.version.as_deref().unwrap_or("of unknown version"),
             choice.accelerator
         )),
@@ -76,6 +76,15 @@ pub fn plan(plan: &Plan) {
     }
     if let Some(paging) = plan.paging {
         page.line(format!("Paging      up to {} on this PC, never kept", HumanBytes(paging)));
+    }
+    if let Some(copied) = plan.copied {
+        page.line(format!(
+            "Copies      the disks, {}, to this PC for the time of the session: this hypervisor can't read them on the drive",
+            HumanBytes(copied)
+        ));
+    }
+    if !plan.lacks.is_empty() {
+        page.line(format!("Without     {}: this hypervisor has no such thing", plan.lacks.join(", ")));
     }
     if plan.needs_consent {
         page.line(
@@ -118,13 +127,18 @@ pub fn status(status: &Status) {
 pub fn candidates(candidates: &[Candidate]) {
     let mut page = Page::default();
     if candidates.is_empty() {
-        page.line("No hypervisor was found. PocketVM knows QEMU; install it, or carry it on the drive.");
+        let known: Vec<&str> = hypervisor::names().map(hypervisor::title).collect();
+        page.line(format!(
+            "No hypervisor was found. PocketVM knows {}; install one of them, or carry QEMU on the drive.",
+            known.join(", ")
+        ));
     }
     for candidate in candidates {
         let version = candidate.version.as_deref().unwrap_or("of unknown version");
+        let edition = candidate.edition.map(|edition| format!(" {edition}")).unwrap_or_default();
         page.line(format!(
-            "{} {version}  {} (found in: {})",
-            candidate.hypervisor,
+            "{}{edition} {version}  {} (found in: {})",
+            hypervisor::title(&candidate.hypervisor),
             candidate.program.display(),
             candidate.found_in
         ));
@@ -137,13 +151,19 @@ pub fn candidates(candidates: &[Candidate]) {
                 accelerator.rate.map(|rate| format!(", {rate} thousand loops a second")).unwrap_or_default();
             let remembered = if accelerator.remembered { " (remembered)" } else { "" };
             match &accelerator.rejected {
-                None => page.line(format!("  {:<5} usable{rate}{remembered}", accelerator.name)),
+                None => page.line(format!("  {:<11} usable{rate}{remembered}", accelerator.name)),
                 Some(rejected) => {
-                    page.line(format!("  {:<5} not used: {}{remembered}", accelerator.name, rejected.reason));
+                    page.line(format!(
+                        "  {:<11} not used: {}{remembered}",
+                        accelerator.name, rejected.reason
+                    ));
                     page.0.extend(rejected.fix.iter().map(|fix| format!("    fix: {fix}\n")));
                 }
             }
         }
+    }
+    if !candidates.is_empty() && !candidates.iter().any(Candidate::is_usable) {
+        page.line("None of these can be used now: put one right, or install QEMU or VirtualBox, or carry QEMU on the drive.");
     }
     page.print();
 }
@@ -154,6 +174,10 @@ pub fn rendered(rendered: &Rendered) {
     page.line(rendered.program.display().to_string());
     for argument in &rendered.args {
         page.line(format!("  {argument}"));
+    }
+    for file in &rendered.files {
+        page.line(format!("{}:", file.name));
+        page.line(file.content.trim_end());
     }
     page.print();
 }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 pub use path::RelativePath;
 pub use size::Size;
-pub use text::{DiskName, Mac, MachineName, Variables};
+pub use text::{DiskName, Mac, MachineName, ScreenSize, Variables};
 
 use crate::{Error, Kind, Result};
 
@@ -63,6 +63,9 @@ pub struct Manifest {
     /// How saves are kept and proved.
     #[serde(default)]
     pub saves: Saves,
+    /// What the machine has besides disks.
+    #[serde(default)]
+    pub devices: Devices,
     /// Which hypervisors may run the machine, and how.
     #[serde(default)]
     pub hypervisors: Hypervisors,
@@ -96,6 +99,8 @@ pub enum Firmware {
     /// A classic BIOS.
     #[default]
     Bios,
+    /// UEFI, with its variables on a disk of their own.
+    Uefi,
 }
 
 /// How much of the PC's memory the guest gets.
@@ -183,6 +188,10 @@ pub enum Controller {
     Virtio,
     /// For systems older than AHCI.
     Ide,
+    /// Not a disk for the guest's system, but the memory in which UEFI keeps its variables.
+    Flash,
+    /// Not a disk for the guest's system, but what a TPM 2.0 keeps.
+    Tpm,
 }
 
 impl Controller {
@@ -193,7 +202,15 @@ impl Controller {
             Controller::Ahci => "ahci",
             Controller::Virtio => "virtio",
             Controller::Ide => "ide",
+            Controller::Flash => "flash",
+            Controller::Tpm => "tpm",
         }
+    }
+
+    /// It leads to the memory of a chip, not to a disk of the guest's system.
+    #[must_use]
+    pub fn is_chip(self) -> bool {
+        matches!(self, Controller::Flash | Controller::Tpm)
     }
 }
 
@@ -203,6 +220,7 @@ impl Firmware {
     pub fn as_str(self) -> &'static str {
         match self {
             Firmware::Bios => "bios",
+            Firmware::Uefi => "uefi",
         }
     }
 }
@@ -270,28 +288,123 @@ pub enum Verify {
     Data,
 }
 
-/// Which hypervisors may run the machine.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct Hypervisors {
-    /// QEMU.
-    pub qemu: Qemu,
-}
-
-/// How QEMU runs the machine.
+/// What the machine has besides disks. Every hypervisor does what it can of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Qemu {
-    /// The template of its configuration.
-    pub template: RelativePath,
-    /// Free variables for the template: names `[a-z][a-z0-9_]*`, values one line of text.
-    pub variables: Variables,
+pub struct Devices {
+    /// How the guest reaches the world.
+    pub network: Network,
+    /// Whether the guest is heard. It never listens.
+    pub sound: bool,
+    /// Whether guest and PC have one clipboard. The guest then reads what people copy on the PC.
+    pub clipboard: bool,
+    /// Whether USB devices of the PC can be given to the guest, in the hypervisor's menu.
+    pub usb: bool,
+    /// Width and height of the guest's screen. Without this key the guest decides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub display: Option<ScreenSize>,
 }
 
-impl Default for Qemu {
+impl Default for Devices {
     fn default() -> Self {
-        Qemu { template: RelativePath::qemu_template(), variables: Variables::default() }
+        Devices { network: Network::Nat, sound: false, clipboard: false, usb: false, display: None }
     }
+}
+
+/// How the guest reaches the world.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// Through the PC's address: out to the world, nothing in.
+    #[default]
+    Nat,
+    /// It has no network card.
+    None,
+}
+
+/// Which hypervisors may run the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hypervisors {
+    /// In which order they are tried; one that is left out is not used.
+    pub order: Vec<HypervisorName>,
+    /// QEMU.
+    pub qemu: Hypervisor,
+    /// VirtualBox.
+    pub virtualbox: Hypervisor,
+    /// VMware Workstation, Player and Fusion.
+    pub vmware: Hypervisor,
+    /// Hyper-V.
+    pub hyperv: Hypervisor,
+}
+
+impl Default for Hypervisors {
+    fn default() -> Self {
+        Hypervisors {
+            order: HypervisorName::ALL.into(),
+            qemu: Hypervisor::default(),
+            virtualbox: Hypervisor::default(),
+            vmware: Hypervisor::default(),
+            hyperv: Hypervisor::default(),
+        }
+    }
+}
+
+impl Hypervisors {
+    /// How the hypervisor called `name` runs the machine; none if the manifest knows no such hypervisor.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Hypervisor> {
+        let name = HypervisorName::ALL.into_iter().find(|known| known.as_str() == name)?;
+        Some(match name {
+            HypervisorName::Qemu => &self.qemu,
+            HypervisorName::Virtualbox => &self.virtualbox,
+            HypervisorName::Vmware => &self.vmware,
+            HypervisorName::Hyperv => &self.hyperv,
+        })
+    }
+}
+
+/// A hypervisor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HypervisorName {
+    /// QEMU.
+    Qemu,
+    /// VirtualBox.
+    Virtualbox,
+    /// VMware Workstation, Player and Fusion.
+    Vmware,
+    /// Hyper-V.
+    Hyperv,
+}
+
+impl HypervisorName {
+    /// All of them: those that read the drive's disks as they are, first.
+    pub const ALL: [HypervisorName; 4] =
+        [HypervisorName::Qemu, HypervisorName::Virtualbox, HypervisorName::Vmware, HypervisorName::Hyperv];
+
+    /// As written in the manifest.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            HypervisorName::Qemu => "qemu",
+            HypervisorName::Virtualbox => "virtualbox",
+            HypervisorName::Vmware => "vmware",
+            HypervisorName::Hyperv => "hyperv",
+        }
+    }
+}
+
+/// How one hypervisor runs the machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hypervisor {
+    /// The template of its configuration. Without this key it is looked for in the folder `templates`, and where it is not
+    /// there either, the built-in one is used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub template: Option<RelativePath>,
+    /// Free variables for the template: names `[a-z][a-z0-9_]*`, values one line of text.
+    pub variables: Variables,
 }
 
 impl Manifest {

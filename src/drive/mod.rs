@@ -84,6 +84,18 @@ impl Drive {
         host::whole::read_bytes(&path, MAX_PICTURE).map_err(failed).map(Some)
     }
 
+    /// The template called `name` in the folder of templates; none if there is none.
+    ///
+    /// # Errors
+    /// As [`Drive::resolve`].
+    pub fn template(&self, name: &str) -> Result<Option<PathBuf>> {
+        let place = self.root.join(names::TEMPLATES).join(name);
+        if !place.exists() {
+            return Ok(None);
+        }
+        self.find(&place, &format!("{}/{name}", names::TEMPLATES), "a hypervisor").map(Some)
+    }
+
     /// As [`Drive::resolve`], for a layer below a base: `path` is one that the engine has checked, relative to the drive.
     ///
     /// # Errors

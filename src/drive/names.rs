@@ -64,8 +64,8 @@ pub const SCRATCH_LOCK: &str = "lock";
 /// In a session's scratch folder: the session as the PC knows it.
 pub const SCRATCH_SESSION: &str = "session.json";
 
-/// In a session's scratch folder: the paging disk.
-pub const PAGING: &str = "paging.qcow2";
+/// The paging disk's name, as a disk of the machine. No disk of a manifest has it.
+pub const PAGING_DISK: &str = "paging";
 
 /// In a session's scratch folder: what the guest wrote to its serial port.
 pub const SERIAL_LOG: &str = "serial.log";
@@ -85,12 +85,26 @@ pub const CONTROL_LOG: &str = "qmp.log";
 /// In a session's scratch folder: the hypervisor's home folder, so that its window leaves nothing in the user's.
 pub const HYPERVISOR_HOME: &str = "home";
 
-/// In a session's scratch folder: the overlay of the disk called `disk`.
-///
-/// Disk names are `[a-z0-9-]{1,16}` and never `paging`, so that this can't collide with [`PAGING`].
+/// Ends of overlays' names, by what the hypervisors write.
+pub const OVERLAY_EXTENSIONS: [&str; 3] = ["qcow2", "vmdk", "vhd"];
+
+/// In a session's scratch folder: what takes the guest's writes to the disk called `disk`, the paging disk included.
 #[must_use]
-pub fn overlay(disk: &str) -> String {
-    format!("{disk}.qcow2")
+pub fn overlay(disk: &str, extension: &str) -> String {
+    format!("{disk}.{extension}")
+}
+
+/// In a session's scratch folder: a copy of the base of the disk called `disk`, for a hypervisor that can't read it on the
+/// drive. Disk names have no dot.
+#[must_use]
+pub fn copied_base(disk: &str, extension: &str) -> String {
+    format!("{disk}.base.{extension}")
+}
+
+/// In a session's scratch folder: what the chip remembers whose memory is the disk called `disk`. Disk names have no dot.
+#[must_use]
+pub fn chip(disk: &str) -> String {
+    format!("{disk}.chip")
 }
 
 /// In the scratch root: locked by the process that has the window of the drive with this key.
@@ -123,7 +137,7 @@ mod tests {
 
     #[test]
     fn an_overlay_is_named_after_its_disk() {
-        assert_eq!(overlay("user"), "user.qcow2");
+        assert_eq!(overlay("user", "vmdk"), "user.vmdk");
     }
 
     #[test]

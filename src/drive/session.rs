@@ -49,6 +49,9 @@ pub struct DiskRecord {
     pub next: String,
     /// Bytes that the overlay held when the record was written.
     pub unsaved: u64,
+    /// It is the memory of a chip that the machine had: there is a file of it in the session's folder.
+    #[serde(default)]
+    pub chip: bool,
 }
 
 /// How far a session got.
@@ -201,6 +204,7 @@ mod tests {
                 generation: "0a".repeat(16),
                 next: "0b".repeat(16),
                 unsaved: 1 << 40,
+                chip: false,
             }],
             clean_shutdown: false,
         }

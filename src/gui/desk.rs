@@ -19,6 +19,7 @@ use crate::session::{self, Options, Status, Wish};
 use crate::{Error, Kind, Result};
 
 /// What the window wants to be done.
+#[expect(clippy::large_enum_variant, reason = "orders are few, and most are jobs")]
 #[derive(Debug)]
 pub enum Order {
     /// By the desk, after what it does now.

@@ -28,7 +28,7 @@ pub struct Entry {
 impl Log {
     /// Adds an event; what comes all the time is not kept.
     pub fn add(&mut self, event: &Event, time: Timestamp) {
-        if matches!(event, Event::Figures { .. } | Event::MergeProgress { .. }) {
+        if matches!(event, Event::Figures { .. } | Event::CopyProgress { .. } | Event::MergeProgress { .. }) {
             return;
         }
         if self.entries.len() == MOST {

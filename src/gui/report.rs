@@ -90,6 +90,7 @@ fn tell(event: &Event) -> Option<String> {
                     Ending::PoweredOff => "powered off",
                     Ending::Forced => "forced",
                     Ending::Panicked => "panicked",
+                    Ending::WrittenElsewhere { .. } => "written elsewhere",
                     Ending::HypervisorDied { .. } => "hypervisor died",
                 };
                 format!("guest ended, {how}")

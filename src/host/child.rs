@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use process_wrap::std::{ChildWrapper, CommandWrap};
 use serde::{Deserialize, Serialize};
-use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
 
 use super::env;
 
@@ -124,6 +124,17 @@ pub fn clean_environment(command: &mut Command, temporary: &Path) {
     command.env(BUS, bus.unwrap_or_else(|| NO_BUS.into()));
 }
 
+/// Gives `command` these variables of our environment as well, as far as they are there. To be called after
+/// [`clean_environment`].
+pub fn keep_variables(command: &mut Command, names: &[&str]) {
+    for name in names {
+        match std::env::var_os(name) {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+}
+
 /// Where a desktop session's programs talk to each other.
 const BUS: &str = "DBUS_SESSION_BUS_ADDRESS";
 
@@ -177,10 +188,25 @@ pub struct Said {
 /// # Errors
 /// The program can't be started.
 pub fn ask(program: &Path, arguments: &[&str], limit: u64, patience: Duration) -> io::Result<Said> {
+    ask_with(program, arguments, &[], limit, patience)
+}
+
+/// As [`ask`], for a program that also gets these variables of our environment.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_with(
+    program: &Path,
+    arguments: &[&str],
+    variables: &[&str],
+    limit: u64,
+    patience: Duration,
+) -> io::Result<Said> {
     let deadline = Instant::now() + patience;
     let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     clean_environment(&mut command, &std::env::temp_dir());
+    keep_variables(&mut command, variables);
     let mut child = start(command)?;
     let stdout = read_in_background(child.stdout().take(), limit);
     let stderr = read_in_background(child.stderr().take(), limit);
@@ -219,6 +245,59 @@ fn read_in_background(stream: Option<impl Read + Send + 'static>, limit: u64) ->
 pub fn memory(pid: u32) -> Option<u64> {
     let system = look_at(pid, ProcessRefreshKind::nothing().with_memory())?;
     system.process(Pid::from_u32(pid)).map(sysinfo::Process::memory)
+}
+
+/// The process of the program called `name` that has the file at `path` among its arguments, whoever started it. Arguments
+/// that this user may not see are not found.
+pub fn find_by_argument(name: &str, path: &Path) -> Option<Identity> {
+    let mut system = System::new().ok()?;
+    let what = ProcessRefreshKind::nothing().with_cmd(UpdateKind::Always).without_tasks();
+    system.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
+    // The same file may be written otherwise: through a link, or with a short name.
+    let real = path.canonicalize().ok();
+    let means = |argument: &OsString| {
+        let argument = Path::new(argument);
+        argument == path
+            || (argument.file_name() == path.file_name()
+                && real.is_some()
+                && argument.canonicalize().ok() == real)
+    };
+    let mut found = system.processes().values().filter(|process| is_called(process, name));
+    let process = found.find(|process| process.cmd().iter().skip(1).any(means))?;
+    Identity::of(process.pid().as_u32())
+}
+
+/// The process of the program called `name` that works in `folder`. Those of other users are not found.
+pub fn find_by_folder(name: &str, folder: &Path) -> Option<Identity> {
+    let folder = folder.canonicalize().ok()?;
+    let mut system = System::new().ok()?;
+    let what = ProcessRefreshKind::nothing().with_cwd(UpdateKind::Always).without_tasks();
+    system.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
+    let mut found = system.processes().values().filter(|process| is_called(process, name));
+    let process = found.find(|process| process.cwd().is_some_and(|cwd| cwd == folder))?;
+    Identity::of(process.pid().as_u32())
+}
+
+/// The process `pid`, if its program is called `name`.
+pub fn find_by_id(pid: u32, name: &str) -> Option<Identity> {
+    let system = look_at(pid, ProcessRefreshKind::nothing())?;
+    system.process(Pid::from_u32(pid)).filter(|process| is_called(process, name))?;
+    Identity::of(pid)
+}
+
+/// Whether nothing can be read of what the process `pid` was told; also if it ended.
+pub fn tells_nothing(pid: u32) -> bool {
+    let what = ProcessRefreshKind::nothing().with_cmd(UpdateKind::Always);
+    let system = look_at(pid, what);
+    system
+        .as_ref()
+        .and_then(|system| system.process(Pid::from_u32(pid)))
+        .is_none_or(|process| process.cmd().len() < 2)
+}
+
+fn is_called(process: &sysinfo::Process, name: &str) -> bool {
+    let called = process.name().to_string_lossy();
+    called.strip_suffix(std::env::consts::EXE_SUFFIX).unwrap_or(&called).eq_ignore_ascii_case(name)
 }
 
 /// A view of the system that holds only the process `pid`.
@@ -380,6 +459,31 @@ mod tests {
         assert!(!identity.is_alive(), "a process that waits to be reaped has ended");
         assert_eq!(describe(child.wait().unwrap()), "it was killed (signal 9)");
         handle.kill().unwrap();
+    }
+
+    #[test]
+    fn a_process_is_found_by_the_file_that_it_was_given() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("some file");
+        std::fs::write(&file, "").unwrap();
+        let mut command = Command::new("tail");
+        command.arg("-f").arg(&file).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut child = start(command).unwrap();
+        let identity = Identity::of(child.id());
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while find_by_argument("tail", &file).is_none() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(find_by_argument("tail", &file), identity);
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(folder.path(), &link).unwrap();
+        assert_eq!(find_by_argument("tail", &link.join("some file")), identity);
+        assert_eq!(find_by_argument("head", &file), None);
+        assert_eq!(find_by_argument("tail", &folder.path().join("other")), None);
+        assert_eq!(find_by_id(child.id(), "tail"), identity);
+        assert_eq!(find_by_id(child.id(), "head"), None);
+        child.kill().unwrap();
+        assert_eq!(find_by_argument("tail", &file), None);
     }
 
     #[test]

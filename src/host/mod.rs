@@ -14,6 +14,7 @@ pub mod programs;
 pub mod relaunch;
 pub mod scratch;
 pub mod signals;
+pub mod sound;
 pub mod volume;
 pub mod whole;
 #[cfg(windows)]

@@ -2,6 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
+#[cfg(target_os = "linux")]
+#[path = "programs/linux.rs"]
+mod platform;
+#[cfg(target_os = "macos")]
+#[path = "programs/macos.rs"]
+mod platform;
+#[cfg(windows)]
+#[path = "programs/windows.rs"]
+mod platform;
+
 /// The file name of `program` on this platform.
 pub fn file_name(program: &str) -> String {
     format!("{program}{}", std::env::consts::EXE_SUFFIX)
@@ -16,24 +26,59 @@ pub fn on_path(program: &str) -> Vec<PathBuf> {
     which::which_in_global(program, Some(folders)).map(Iterator::collect).unwrap_or_default()
 }
 
-/// Existing programs of `hypervisor` (`qemu`) in the places where its installers put it.
+/// Existing programs of `hypervisor` (`qemu`, …) in the places where its installers put it.
 pub fn well_known(hypervisor: &str) -> Vec<PathBuf> {
-    if hypervisor != "qemu" {
-        return Vec::new();
-    }
-    let mut programs = platform::qemu();
+    let mut programs = platform::well_known(hypervisor);
     programs.retain(|program| program.is_file());
     programs
 }
 
 /// Existing programs of `hypervisor` that the Windows registry names; none elsewhere.
 pub fn registered(hypervisor: &str) -> Vec<PathBuf> {
-    if hypervisor != "qemu" {
-        return Vec::new();
-    }
-    let mut programs = platform::registered_qemu();
+    let mut programs = platform::registered(hypervisor);
     programs.retain(|program| program.is_absolute() && program.is_file());
     programs
+}
+
+/// What an installer wrote down about a program.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Product {
+    /// Its name, for instance `VMware Player`.
+    pub name: Option<String>,
+    /// Its version.
+    pub version: Option<String>,
+}
+
+/// What the installer of `hypervisor` wrote down about `program`, as far as it did: nothing is started to find out.
+pub fn product(hypervisor: &str, program: &Path) -> Product {
+    platform::product(hypervisor, program)
+}
+
+/// The text that follows `key` in a property list. One in the binary form has none.
+#[cfg(any(target_os = "macos", all(test, target_os = "linux")))]
+fn in_properties(text: &str, key: &str) -> Option<String> {
+    let (_, rest) = text.split_once(&format!("<key>{key}</key>"))?;
+    let (value, _) = rest.trim_start().strip_prefix("<string>")?.split_once("</string>")?;
+    Some(value.to_owned())
+}
+
+/// The code of a UEFI for 64-bit PCs that QEMU can start, of the larger of the two builds that there are (4 MiB, with 528 KiB
+/// for its variables): beside QEMU at `qemu`, or where distributions keep it. Without Secure Boot.
+pub fn uefi_code(qemu: &Path) -> Option<PathBuf> {
+    let real = qemu.canonicalize().ok();
+    let folder = real.as_deref().and_then(Path::parent);
+    // Windows keeps it below QEMU's folder, Homebrew beside `bin`.
+    let beside = folder.into_iter().flat_map(|folder| {
+        ["share", "../share/qemu"].map(|share| folder.join(share).join("edk2-x86_64-code.fd"))
+    });
+    let known = [
+        "/usr/share/OVMF/OVMF_CODE_4M.fd",
+        "/usr/share/edk2/x64/OVMF_CODE.4m.fd",
+        "/usr/share/qemu/edk2-x86_64-code.fd",
+        "/usr/share/qemu/ovmf-x86_64-4m-code.bin",
+    ];
+    let mut places = beside.chain(known.map(PathBuf::from));
+    places.find(|place| place.is_file())
 }
 
 /// What the operating system says about an accelerator, before it is tried.
@@ -59,7 +104,7 @@ pub enum Device {
     Unknown,
 }
 
-/// What stands in the way of `accelerator` (QEMU's name for it).
+/// What stands in the way of `accelerator`: QEMU's name for it, or the name of the hypervisor that brings it along.
 pub fn accelerator_device(accelerator: &str) -> Device {
     platform::device(accelerator)
 }
@@ -69,139 +114,25 @@ pub fn accelerators() -> &'static [&'static str] {
     platform::ACCELERATORS
 }
 
-/// Opens `path` for reading and writing and says what came of it.
-#[cfg(target_os = "linux")]
-fn open_device(path: &Path, missing: (&str, &str), denied: (&str, &str)) -> Device {
-    use std::io::ErrorKind;
-    use std::os::unix::fs::MetadataExt as _;
-    match fs_err::OpenOptions::new().read(true).write(true).open(path) {
-        Ok(file) => match file.metadata() {
-            Ok(facts) => Device::Ready(format!("{:o} {} {}", facts.mode(), facts.uid(), facts.gid())),
-            Err(_) => Device::Unknown,
-        },
-        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
-            Device::Denied { reason: denied.0.into(), fix: denied.1.into() }
-        }
-        Err(_) => Device::Missing { reason: missing.0.into(), fix: missing.1.into() },
-    }
-}
-
-#[cfg(target_os = "linux")]
-mod platform {
-    use super::*;
-
-    pub const ACCELERATORS: &[&str] = &["kvm", "tcg"];
-
-    pub fn qemu() -> Vec<PathBuf> {
-        [
-            "/usr/bin/qemu-system-x86_64",
-            "/usr/local/bin/qemu-system-x86_64",
-            "/usr/libexec/qemu-kvm", // Red Hat's only one
-            "/usr/bin/qemu-kvm",
-            "/run/current-system/sw/bin/qemu-system-x86_64", // NixOS
-            "/snap/bin/qemu.qemu-system-x86-64",
-        ]
-        .map(PathBuf::from)
-        .into()
-    }
-
-    pub fn registered_qemu() -> Vec<PathBuf> {
-        Vec::new()
-    }
-
-    pub fn device(accelerator: &str) -> Device {
-        if accelerator != "kvm" {
-            return Device::Unknown;
-        }
-        open_device(
-            Path::new("/dev/kvm"),
-            (
-                "this PC offers no hardware virtualisation: /dev/kvm is missing",
-                "switch on VT-x or AMD-V (SVM) in the PC's firmware settings",
-            ),
-            (
-                "you have no permission to use /dev/kvm",
-                "add yourself to the group kvm (sudo usermod -aG kvm \"$USER\") and log in again",
-            ),
-        )
-    }
-}
-
-#[cfg(target_os = "macos")]
-mod platform {
-    use super::*;
-
-    pub const ACCELERATORS: &[&str] = &["hvf", "tcg"];
-
-    pub fn qemu() -> Vec<PathBuf> {
-        ["/opt/homebrew/bin", "/usr/local/bin", "/opt/local/bin"]
-            .map(|folder| Path::new(folder).join("qemu-system-x86_64"))
-            .into()
-    }
-
-    pub fn registered_qemu() -> Vec<PathBuf> {
-        Vec::new()
-    }
-
-    pub fn device(_: &str) -> Device {
-        Device::Unknown
-    }
-}
-
-#[cfg(windows)]
-mod platform {
-    use super::*;
-
-    pub const ACCELERATORS: &[&str] = &["whpx", "tcg"];
-
-    const PROGRAM: &str = "qemu-system-x86_64.exe";
-
-    pub fn qemu() -> Vec<PathBuf> {
-        ["ProgramFiles", "ProgramW6432", "ProgramFiles(x86)"]
-            .iter()
-            .filter_map(std::env::var_os)
-            .map(|folder| Path::new(&folder).join("qemu").join(PROGRAM))
-            .chain([PathBuf::from(r"C:\msys64\ucrt64\bin").join(PROGRAM)])
-            .collect()
-    }
-
-    /// The installer writes its folder to `Install_Dir`.
-    pub fn registered_qemu() -> Vec<PathBuf> {
-        use windows_registry::{CURRENT_USER, LOCAL_MACHINE};
-        [LOCAL_MACHINE, CURRENT_USER]
-            .iter()
-            .flat_map(|root| [r"SOFTWARE\QEMU", r"SOFTWARE\QEMU64"].map(|key| root.open(key)))
-            .filter_map(Result::ok)
-            .filter_map(|key| key.get_string("Install_Dir").ok())
-            .map(|folder| PathBuf::from(folder).join(PROGRAM))
-            .collect()
-    }
-
-    pub fn device(accelerator: &str) -> Device {
-        let library = std::env::var_os("SystemRoot")
-            .map(|root| Path::new(&root).join("System32").join("WinHvPlatform.dll"));
-        match library {
-            Some(library) if accelerator == "whpx" && !library.is_file() => Device::Missing {
-                reason: "Windows Hypervisor Platform is switched off".into(),
-                fix: "turn on the Windows feature “Windows Hypervisor Platform” and restart the PC".into(),
-            },
-            _ => Device::Unknown,
-        }
-    }
-}
-
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 mod platform {
     use super::*;
 
     pub const ACCELERATORS: &[&str] = &["tcg"];
 
-    pub fn qemu() -> Vec<PathBuf> {
-        vec![PathBuf::from("/usr/local/bin/qemu-system-x86_64")]
+    pub fn well_known(hypervisor: &str) -> Vec<PathBuf> {
+        match hypervisor {
+            "qemu" => vec![PathBuf::from("/usr/local/bin/qemu-system-x86_64")],
+            _ => Vec::new(),
+        }
     }
 
-    pub fn registered_qemu() -> Vec<PathBuf> {
+    pub fn registered(_: &str) -> Vec<PathBuf> {
         Vec::new()
+    }
+
+    pub fn product(_: &str, _: &Path) -> Product {
+        Product::default()
     }
 
     pub fn device(_: &str) -> Device {
@@ -214,20 +145,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_device_that_is_missing_comes_with_its_fix() {
-        let device = open_device(Path::new("/dev/no-such-device"), ("missing", "get it"), ("denied", "ask"));
-        assert_eq!(device, Device::Missing { reason: "missing".into(), fix: "get it".into() });
-    }
-
-    #[test]
-    fn an_open_device_is_told_by_its_permissions() {
-        let device = open_device(Path::new("/dev/null"), ("missing", ""), ("denied", ""));
-        assert_eq!(device, Device::Ready("20666 0 0".into()));
-    }
-
-    #[test]
-    fn only_qemu_has_well_known_places_here() {
-        assert!(well_known("parallels").is_empty());
-        assert!(well_known("qemu").iter().all(|program| program.is_absolute()));
+    fn a_text_of_a_property_list_is_found_by_its_key() {
+        let list = "<dict>\n<key>CFBundleShortVersionString</key>\n\t<string>13.5.2</string>\n</dict>";
+        assert_eq!(in_properties(list, "CFBundleShortVersionString").as_deref(), Some("13.5.2"));
+        assert_eq!(in_properties(list, "CFBundleName"), None);
     }
 }

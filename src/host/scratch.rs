@@ -178,10 +178,13 @@ impl Session {
         &self.path
     }
 
-    /// Where the overlay of `disk` is.
+    /// Where the overlay of `disk` is, in whatever format; or would be, if there is none.
     #[must_use]
     pub fn overlay(&self, disk: &str) -> PathBuf {
-        self.path.join(names::overlay(disk))
+        let places =
+            names::OVERLAY_EXTENSIONS.map(|extension| self.path.join(names::overlay(disk, extension)));
+        let [first, ..] = &places;
+        places.iter().find(|place| place.exists()).unwrap_or(first).clone()
     }
 
     /// Bytes that a file of the session takes on the disk; 0 if it is not there.

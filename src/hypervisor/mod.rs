@@ -2,102 +2,185 @@
 //!
 //! A [`Hypervisor`] turns a [`Machine`] into a running guest and reports what happens to it as [`GuestEvent`]s.
 //! It knows nothing of drives, manifests or sessions: paths come in as values.
+//!
+//! A new hypervisor is a folder here, a template, and a line in `DOORS`.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::mpsc::Receiver;
+use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::Result;
+use crate::{Error, Kind, Result};
 
+mod capabilities;
+mod end;
+mod found;
+mod guest;
+pub mod hyperv;
+mod machine;
 pub mod qemu;
+mod record;
+mod rendering;
+mod tail;
+pub mod virtualbox;
+pub mod vmware;
+
+pub use capabilities::{Capabilities, DiskFormat, Needs};
+use record::Started;
+
+pub use found::{Accelerator, Candidate, Places, Rejection, Verdict, Verdicts};
+pub use guest::{Ending, Figures, Guest, GuestEvent, Running};
+pub use machine::{Base, Chips, Devices, Layer, Machine, MachineDisk, image_id};
 
 /// The longest template of any hypervisor, in bytes; no honest one comes near it.
 pub const MAX_TEMPLATE: u64 = 64 * 1024;
 
-/// What a hypervisor can do, so that callers need not know which one it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct Capabilities {
-    /// A paused guest's base can be opened again under another path.
-    pub reopen_base: bool,
-    /// The guest can be paused and resumed.
-    pub pause: bool,
-    /// A running guest can be taken over by a new launcher after the old one died.
-    pub adopt: bool,
-    /// The guest's discards reach the overlay.
-    pub discard: bool,
-    /// It can show the guest in a window on this PC.
-    pub window: bool,
-    /// The keys that give mouse and keyboard back to this PC when its window has taken them; none without a window.
-    pub release_keys: Option<&'static str>,
-}
+/// Every door.
+const DOORS: &[&dyn Door] = &[&qemu::DOOR, &virtualbox::DOOR, &vmware::DOOR, &hyperv::DOOR];
 
-/// A hypervisor found on this PC, usable or not: what `detect` lists.
-#[derive(Debug, Clone, Serialize)]
-pub struct Candidate {
-    /// `qemu`, …: also the key of its template.
-    pub hypervisor: String,
-    /// As the program reports it, for instance `7.2.22`.
-    pub version: Option<String>,
-    /// The program that would be started.
-    pub program: PathBuf,
-    /// Where it was found: `path`, `well-known`, `registry`, `drive`.
-    pub found_in: &'static str,
-    /// In order of preference; the first usable one is taken.
-    pub accelerators: Vec<Accelerator>,
-    /// Why this candidate can't be used at all.
-    pub rejected: Option<Rejection>,
-}
-
-impl Candidate {
-    /// It can be started with at least one accelerator.
-    pub fn is_usable(&self) -> bool {
-        self.rejected.is_none() && self.accelerator().is_some()
+/// What is known of a hypervisor without having it: how to find it, and what became of a guest that it ran.
+pub(crate) trait Door: Sync {
+    /// `qemu`, …: the key in the manifest.
+    fn name(&self) -> &'static str;
+    /// As people write it.
+    fn title(&self) -> &'static str;
+    /// The built-in template.
+    fn template(&self) -> Template;
+    /// Every one on this PC and on the drive, best first. Takes at most 3 s; never opens a window.
+    fn detect(
+        &self,
+        places: &Places,
+        remembered: &mut Verdicts,
+        say: &(dyn Fn(&str) + Sync),
+    ) -> Vec<Candidate>;
+    /// The door to `candidate`.
+    fn open(&self, candidate: Candidate) -> Result<Box<dyn Hypervisor>>;
+    /// Whether a guest may have run in `scratch`, where a record says that one was to be started.
+    fn ran(&self, _scratch: &Path) -> Result<bool> {
+        Ok(true)
     }
-
-    /// The accelerator to use: the best one that is not rejected.
-    pub fn accelerator(&self) -> Option<&Accelerator> {
-        self.accelerators.iter().find(|accelerator| accelerator.rejected.is_none())
+    /// Takes over a guest that still runs in `scratch` after its launcher died; `Ok(None)` if none does.
+    fn adopt(&self, scratch: &Path) -> Result<Option<Running>>;
+    /// Whether the guest that `started` tells of still runs in `scratch`. Not always is it the process that was started.
+    fn runs(&self, _scratch: &Path, started: &Started) -> Result<bool> {
+        Ok(started.process.is_alive())
     }
+    /// How the guest that was started in `scratch` ended; none if it still runs.
+    fn ending(&self, scratch: &Path) -> Result<Option<Ending>>;
+    /// Brings the files of `chips` up to date with what the machine in `scratch`, which does not run, left in files of the
+    /// hypervisor's own. Says, chip by chip, what can't be used.
+    fn collect(&self, _scratch: &Path, _chips: &Chips) -> Result<Vec<Unusable>> {
+        Ok(Vec::new())
+    }
+    /// Takes back what the hypervisor was told about the machine in `scratch`, which does not run.
+    fn forget(&self, scratch: &Path) -> Result<()>;
 }
 
-/// Where to look besides the PC's own places.
-#[derive(Debug, Clone, Default)]
-pub struct Places {
-    /// The drive's `runtime` folder (or the verified copy of it), with `<os>-<arch>/<hypervisor>/` inside.
-    pub carried: Option<PathBuf>,
+/// A template as the program brings it along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Template {
+    /// Its file name in the drive's folder of templates.
+    pub name: &'static str,
+    /// Its text.
+    pub text: &'static str,
 }
 
-/// Every hypervisor on this PC and on the drive that there is a door for, best first, each accelerator with its
-/// verdict. Verdicts of earlier proofs are looked up in `remembered`, new ones are added to it. Takes at most 3 s, a few
-/// tens of milliseconds when all is remembered. `say` is told what is being tried, in whole sentences without a full stop.
-pub fn detect(places: &Places, remembered: &mut Verdicts, say: &dyn Fn(&str)) -> Vec<Candidate> {
-    qemu::detect(places, remembered, say)
+/// The names of all hypervisors that there is a door for, in the order in which they are tried unless said otherwise.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    DOORS.iter().map(|door| door.name())
+}
+
+/// As people write the name of a hypervisor.
+#[must_use]
+pub fn title(name: &str) -> &str {
+    DOORS.iter().find(|door| door.name() == name).map_or(name, |door| door.title())
+}
+
+/// The built-in template of a hypervisor; none if there is no door for it.
+#[must_use]
+pub fn template(name: &str) -> Option<Template> {
+    DOORS.iter().find(|door| door.name() == name).map(|door| door.template())
+}
+
+/// Every hypervisor on this PC and on the drive that there is a door for, each accelerator with its verdict: those in
+/// `order` first, and in that order. Verdicts of earlier proofs are looked up in `remembered`, new ones are added to it.
+/// All doors look at once: takes at most 3 s, a few tens of milliseconds when all is remembered. `say` is told what is
+/// being tried, in whole sentences without a full stop.
+pub fn detect(
+    places: &Places,
+    order: &[String],
+    remembered: &mut Verdicts,
+    say: &(dyn Fn(&str) + Sync),
+) -> Vec<Candidate> {
+    let known = &*remembered;
+    let found: Vec<(Vec<Candidate>, Verdicts)> = std::thread::scope(|scope| {
+        let look = |door: &'static dyn Door| {
+            scope.spawn(move || {
+                let mut verdicts = known.clone();
+                (door.detect(places, &mut verdicts, say), verdicts)
+            })
+        };
+        let looking: Vec<_> = DOORS.iter().map(|door| look(*door)).collect();
+        // A door that fails has found nothing.
+        looking.into_iter().filter_map(|door| door.join().ok()).collect()
+    });
+    let mut candidates = Vec::new();
+    for (mut some, verdicts) in found {
+        candidates.append(&mut some);
+        remembered.extend(verdicts);
+    }
+    let rank = |name: &str| order.iter().position(|wished| wished == name).unwrap_or(usize::MAX);
+    for candidate in &mut candidates {
+        if rank(&candidate.hypervisor) == usize::MAX && candidate.rejected.is_none() {
+            candidate.rejected = Some(Rejection {
+                reason: "the drive's owner does not want it".into(),
+                fix: Some("add it to `hypervisors: {order: …}` in pocketvm.yaml".into()),
+            });
+        }
+    }
+    // Each door has its usable ones first.
+    candidates.sort_by_key(|candidate| rank(&candidate.hypervisor));
+    candidates
 }
 
 /// Takes over a guest that still runs in `scratch` after its launcher died; `Ok(None)` if none does.
 ///
 /// # Errors
 /// A guest runs there but can't be reached.
-pub fn adopt(scratch: &std::path::Path) -> Result<Option<Running>> {
-    qemu::adopt(scratch)
+pub fn adopt(scratch: &Path) -> Result<Option<Running>> {
+    let Some(started) = record::started(scratch)? else { return Ok(None) };
+    match DOORS.iter().find(|door| door.name() == started.hypervisor) {
+        Some(door) => door.adopt(scratch),
+        None if started.process.is_alive() => {
+            let what = format!(
+                "a guest still runs in a hypervisor that this version does not know: {}",
+                started.hypervisor
+            );
+            Err(Error::new(Kind::Hypervisor, what)
+                .safe("its changes are in scratch")
+                .hint("use the version of PocketVM that started it, or shut the guest down there"))
+        }
+        None => Ok(None),
+    }
 }
 
-/// Whether a guest was ever started in `scratch`, whatever became of it.
+/// Whether a guest was ever started in `scratch`, whatever became of it. A record that is damaged proves it as well as any.
 ///
 /// # Errors
 /// Scratch can't be read.
-pub fn was_started(scratch: &std::path::Path) -> Result<bool> {
-    qemu::was_started(scratch)
+pub fn was_started(scratch: &Path) -> Result<bool> {
+    Ok(record::exists(scratch)? && door_of(scratch)?.map_or(Ok(true), |door| door.ran(scratch))?)
 }
 
 /// Whether a guest that was started in `scratch` still runs.
 ///
 /// # Errors
 /// Scratch can't be read.
-pub fn runs(scratch: &std::path::Path) -> Result<bool> {
-    qemu::runs(scratch)
+pub fn runs(scratch: &Path) -> Result<bool> {
+    let Some(started) = record::started(scratch)? else { return Ok(false) };
+    match DOORS.iter().find(|door| door.name() == started.hypervisor) {
+        Some(door) => door.runs(scratch, &started),
+        None => Ok(started.process.is_alive()),
+    }
 }
 
 /// How the guest that was started in `scratch` ended, also if no launcher was there to see it; none if none was started
@@ -105,8 +188,56 @@ pub fn runs(scratch: &std::path::Path) -> Result<bool> {
 ///
 /// # Errors
 /// Scratch can't be read.
-pub fn ending(scratch: &std::path::Path) -> Result<Option<Ending>> {
-    qemu::ending(scratch)
+pub fn ending(scratch: &Path) -> Result<Option<Ending>> {
+    door_of(scratch)?.map_or(Ok(None), |door| door.ending(scratch))
+}
+
+/// What a chip was left with can't be used: its file stays as it was before the start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unusable {
+    /// The chip's file.
+    pub file: PathBuf,
+    /// Why, in a clause.
+    pub why: String,
+}
+
+/// Brings the files of `chips` up to date with what the machine in `scratch`, which does not run, left behind. Can be called
+/// again.
+///
+/// # Errors
+/// The machine runs; scratch can't be read or written.
+pub fn collect(scratch: &Path, chips: &Chips) -> Result<Vec<Unusable>> {
+    if runs(scratch)? {
+        return Err(Error::new(Kind::Busy, "the machine still runs").safe("nothing was changed"));
+    }
+    let mut unusable = Vec::new();
+    for door in doors_of(scratch)? {
+        unusable.append(&mut door.collect(scratch, chips)?);
+    }
+    Ok(unusable)
+}
+
+/// Takes back what the hypervisor was told about the machine in `scratch`, which does not run. Can be called again.
+///
+/// # Errors
+/// The hypervisor still knows it.
+pub fn forget(scratch: &Path) -> Result<()> {
+    doors_of(scratch)?.into_iter().try_for_each(|door| door.forget(scratch))
+}
+
+/// The door of the guest that was started in `scratch`; all of them if the record does not tell which, none if there was none.
+fn doors_of(scratch: &Path) -> Result<Vec<&'static dyn Door>> {
+    match door_of(scratch)? {
+        Some(door) => Ok(vec![door]),
+        None if record::exists(scratch)? => Ok(DOORS.to_vec()),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The door of the guest that was started in `scratch`.
+fn door_of(scratch: &Path) -> Result<Option<&'static dyn Door>> {
+    let Some(started) = record::started(scratch)? else { return Ok(None) };
+    Ok(DOORS.iter().find(|door| door.name() == started.hypervisor).copied())
 }
 
 /// The door to `candidate`.
@@ -114,165 +245,18 @@ pub fn ending(scratch: &std::path::Path) -> Result<Option<Ending>> {
 /// # Errors
 /// The candidate is rejected, or there is no door for it.
 pub fn open(candidate: Candidate) -> Result<Box<dyn Hypervisor>> {
-    match candidate.hypervisor.as_str() {
-        "qemu" => Ok(Box::new(qemu::Qemu::new(candidate)?)),
-        other => Err(crate::Error::new(crate::Kind::Hypervisor, format!("there is no door for {other}"))),
+    if let Some(rejection) = &candidate.rejected {
+        let what = format!("{}: {}", rejection.reason, candidate.program.display());
+        let error = Error::new(Kind::Hypervisor, what);
+        return Err(match &rejection.fix {
+            Some(fix) => error.hint(fix),
+            None => error,
+        });
     }
-}
-
-/// One accelerator of a candidate and the verdict on it.
-#[derive(Debug, Clone, Serialize)]
-pub struct Accelerator {
-    /// `kvm`, `whpx`, `hvf`, `tcg`, …
-    pub name: String,
-    /// Work units a second as proved by the payload, in thousands of loops.
-    pub rate: Option<u64>,
-    /// Why it is not used; none means that it is usable.
-    pub rejected: Option<Rejection>,
-    /// The verdict was remembered from an earlier proof on this host with this version.
-    pub remembered: bool,
-}
-
-/// Why something can't be used, and the fix.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rejection {
-    /// One clause, for people.
-    pub reason: String,
-    /// The one thing to do about it, if there is one.
-    pub fix: Option<String>,
-}
-
-/// A remembered proof of one accelerator. Kept by the caller; what it is worth is decided in the door.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Verdict {
-    /// Hash over program path, version and accelerator name (and the accelerator's device permissions).
-    pub key: String,
-    /// As in [`Accelerator::rate`].
-    pub rate: Option<u64>,
-    /// As in [`Accelerator::rejected`].
-    pub rejected: Option<Rejection>,
-}
-
-/// Proofs remembered for one host.
-pub type Verdicts = BTreeMap<String, Verdict>;
-
-/// A machine to run, complete: nothing is looked up later.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Machine {
-    /// The name people know it by; goes into the window title. Any Unicode text.
-    pub name: String,
-    /// SMBIOS UUID.
-    pub uuid: uuid::Uuid,
-    /// Ethernet address, `52:54:00:…`.
-    pub mac: String,
-    /// Guest memory in MiB.
-    pub memory_mib: u64,
-    /// Virtual CPUs.
-    pub cpus: u32,
-    /// The accelerator to use.
-    pub accelerator: String,
-    /// `pc` facts the template may use: firmware is `bios` for now.
-    pub firmware: String,
-    /// No window on the host.
-    pub headless: bool,
-    /// In boot order; the first is the system disk.
-    pub disks: Vec<MachineDisk>,
-    /// Private folder of the session, for sockets and logs.
-    pub scratch: PathBuf,
-    /// The guest's serial port is written to this file in scratch.
-    pub serial_log: PathBuf,
-    /// Free variables of the manifest for the template (`hypervisors.qemu.variables`), strings only.
-    pub variables: BTreeMap<String, String>,
-}
-
-/// One disk of a machine.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct MachineDisk {
-    /// `system`, `user`, `paging`, …: unique, `[a-z0-9-]{1,16}`.
-    pub name: String,
-    /// The qcow2 image that takes the writes.
-    pub overlay: PathBuf,
-    /// Its base, opened read-only; none for the paging disk.
-    pub base: Option<Base>,
-    /// The controller the guest boots from: `ahci`, `virtio`, `ide`.
-    pub controller: String,
-}
-
-/// The read-only image under an overlay, with everything that shows through it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Base {
-    /// Where it is now.
-    pub path: PathBuf,
-    /// `qcow2` or `raw`.
-    pub format: String,
-    /// The layers below it, the next one first; none if it stands alone. Only these are opened, whatever name of a backing
-    /// file an image has.
-    pub below: Vec<Layer>,
-}
-
-/// A read-only image below a base.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Layer {
-    /// Where it is now.
-    pub path: PathBuf,
-    /// `qcow2`, or `raw` for the lowest one.
-    pub format: String,
-}
-
-/// What happens to a running guest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "event")]
-pub enum GuestEvent {
-    /// The guest runs (started or resumed).
-    Running,
-    /// The guest is paused on request.
-    Paused,
-    /// The guest restarted.
-    Reset,
-    /// The guest's kernel panicked.
-    Panicked,
-    /// A disk could not be written or read; the guest is paused.
-    DiskError {
-        /// Name of the disk.
-        disk: String,
-        /// The host disk is full (writes go to scratch).
-        no_space: bool,
-        /// It was a read (reads may go to the drive).
-        read: bool,
-        /// The hypervisor's words.
-        reason: String,
-    },
-    /// The guest is going down or was told to.
-    ShuttingDown {
-        /// The guest itself powered off: a clean end.
-        by_guest: bool,
-    },
-    /// The hypervisor's process ended. Always the last event.
-    Ended(Ending),
-}
-
-/// How a guest's run ended.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "ending")]
-pub enum Ending {
-    /// The guest powered itself off.
-    PoweredOff,
-    /// We, or somebody on this PC, ended it.
-    Forced,
-    /// The guest's kernel panicked.
-    Panicked,
-    /// The hypervisor died.
-    HypervisorDied {
-        /// Exit status or signal, and the last lines it said.
-        detail: String,
-    },
-}
-
-/// Figures of a running guest.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct Figures {
-    /// Bytes of host memory that the hypervisor's process holds.
-    pub memory: u64,
+    match DOORS.iter().find(|door| door.name() == candidate.hypervisor) {
+        Some(door) => door.open(candidate),
+        None => Err(Error::new(Kind::Hypervisor, format!("there is no door for {}", candidate.hypervisor))),
+    }
 }
 
 /// A rendered configuration: what `render` shows and `launch` uses.
@@ -282,6 +266,31 @@ pub struct Rendered {
     pub program: PathBuf,
     /// Its argument vector, without the program.
     pub args: Vec<String>,
+    /// Files that are written to the session's folder before the program starts.
+    pub files: Vec<RenderedFile>,
+}
+
+/// A file of a rendered configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct RenderedFile {
+    /// Its name in the session's folder.
+    pub name: String,
+    /// Its text.
+    pub content: String,
+}
+
+impl RenderedFile {
+    /// Writes all of `files` into `folder`, for this user only.
+    ///
+    /// # Errors
+    /// No room, or one of them is there already.
+    pub(crate) fn write_all(files: &[RenderedFile], folder: &Path) -> Result<()> {
+        for file in files {
+            let path = folder.join(&file.name);
+            crate::host::file::overwrite_atomically(&path, file.content.as_bytes())?;
+        }
+        Ok(())
+    }
 }
 
 /// A hypervisor that can be used on this PC.
@@ -294,55 +303,11 @@ pub trait Hypervisor: Send + Sync {
     ///
     /// # Errors
     /// A template that names an unknown variable, an option that is not on the list of safe ones, a path that is
-    /// not one of the machine's, or that leaves out a disk or its `stop` policies.
+    /// not one of the machine's, or that leaves out a disk or what makes it safe.
     fn render(&self, machine: &Machine, template: &str) -> Result<Rendered>;
     /// Starts the guest.
     ///
     /// # Errors
     /// The program can't be started, or ends before it answers; the text holds what it said.
     fn launch(&self, machine: &Machine, rendered: &Rendered) -> Result<Running>;
-}
-
-/// A running guest: the levers and what they cause.
-pub struct Running {
-    /// The levers. All are requests: what happened comes as an event.
-    pub guest: Box<dyn Guest>,
-    /// What happens, in order; ends after [`GuestEvent::Ended`].
-    pub events: Receiver<GuestEvent>,
-}
-
-/// The levers of a running guest. Usable from any thread.
-pub trait Guest: Send + Sync {
-    /// The hypervisor's process id.
-    fn process_id(&self) -> u32;
-    /// Presses the ACPI power button.
-    ///
-    /// # Errors
-    /// The hypervisor does not answer.
-    fn shut_down(&self) -> Result<()>;
-    /// Ends the guest now. Not a clean end.
-    ///
-    /// # Errors
-    /// The hypervisor does not answer and could not be killed.
-    fn force_off(&self) -> Result<()>;
-    /// Pauses the guest.
-    ///
-    /// # Errors
-    /// The hypervisor does not answer.
-    fn pause(&self) -> Result<()>;
-    /// Lets a paused guest go on; retries what failed.
-    ///
-    /// # Errors
-    /// The hypervisor does not answer.
-    fn resume(&self) -> Result<()>;
-    /// Opens the base of `disk`, and the layers below it, again where `base` says that they are now, under a paused guest.
-    ///
-    /// # Errors
-    /// The hypervisor can't open one of them; the guest stays paused.
-    fn reopen_base(&self, disk: &str, base: &Base) -> Result<()>;
-    /// Figures of now.
-    ///
-    /// # Errors
-    /// The hypervisor does not answer.
-    fn figures(&self) -> Result<Figures>;
 }

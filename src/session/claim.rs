@@ -1,6 +1,6 @@
 //! A claimed drive: opened, locked for us, with a known identity, its disks whole.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use pocketvm_disk::{CommitFile, GenerationId};
 use uuid::Uuid;
@@ -19,6 +19,8 @@ pub struct Claim {
     pub drive: Drive,
     /// Who it is.
     pub identity: Uuid,
+    /// Its folder below its volume; empty if it is the volume's root. Found out while the drive is surely there.
+    pub folder: PathBuf,
     /// Where merges are recorded.
     pub commit: CommitFile,
     _lock: drive::DriveLock,
@@ -61,7 +63,8 @@ impl Claim {
         if let Some(text) = told {
             view.show(&Event::notice(Notice::Recovered, text));
         }
-        Ok(Claim { identity: identity.id, drive, commit, _lock: lock })
+        let folder = folder_below_volume(drive.root());
+        Ok(Claim { identity: identity.id, drive, folder, commit, _lock: lock })
     }
 
     /// Whether the drive is still attached.
@@ -144,6 +147,14 @@ impl Claim {
                 .because(error)
         })
     }
+}
+
+/// The drive's folder below the volume that it lies on; empty if the system does not tell.
+fn folder_below_volume(root: &Path) -> PathBuf {
+    let volume = host::volume::Volume::of(root).ok();
+    volume
+        .and_then(|volume| root.strip_prefix(&volume.mount_point).ok().map(Path::to_owned))
+        .unwrap_or_default()
 }
 
 /// The drive went away while a session's changes lie on this PC.

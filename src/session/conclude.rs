@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use pocketvm_disk::MergeDisk;
 
+use super::chips;
 use super::claim::{Claim, gone};
 use super::controls::Controls;
 use super::event::{Event, MergedDisk, Notice, Outcome, Step, View};
@@ -10,7 +11,7 @@ use super::folder::Folder;
 use super::progress::Reporter;
 use super::stage::stage;
 use crate::drive::{LastSession, Phase, SessionRecord};
-use crate::{Error, Kind, Result, host};
+use crate::{Error, Kind, Result, host, hypervisor};
 
 /// What to tell about the changes when a merge did not happen.
 const INTACT: &str = "the drive is as before the session, and the changes are intact on this PC";
@@ -30,6 +31,9 @@ pub fn merge(
     view: &dyn View,
 ) -> Result<Outcome> {
     let disks = merge_disks(&claim, &folder, &record)?;
+    // On a full disk, this makes the room for what follows.
+    folder.drop_temporaries(record.disks.iter().map(|disk| disk.name.as_str()));
+    chips::gather(&claim, &folder, &record, view).map_err(|error| not_gathered(&claim, error))?;
     let mut saved = 0;
     if !disks.is_empty() {
         saved = stage(view, Step::Merge, || {
@@ -38,6 +42,15 @@ pub fn merge(
     }
     let outcome = if disks.is_empty() { Outcome::Discarded } else { Outcome::Saved };
     wipe(claim, folder, record, saved, outcome, view)
+}
+
+/// The error for chips whose state did not come into overlays.
+fn not_gathered(claim: &Claim, error: Error) -> Error {
+    if !claim.is_there() {
+        return gone().because(error);
+    }
+    let error = error.safe(INTACT);
+    if error.hint.is_none() { error.hint(TRY_AGAIN) } else { error }
 }
 
 /// Throws a session's changes away.
@@ -222,6 +235,7 @@ fn wipe(
             claim.drive.write_session(&record)?;
         }
         folder.note(&record);
+        forget(&folder, view);
         folder.wipe()?;
         if is_ours {
             let (id, host_name, ended) = (record.id, record.host_name.clone(), Timestamp::now());
@@ -232,4 +246,15 @@ fn wipe(
     })
     .map_err(|error| told(error, safe))?;
     Ok(outcome)
+}
+
+/// The hypervisor forgets the machine, if it keeps a list. Should it not, the next session makes it: no reason to keep what
+/// the user does not want on this PC.
+fn forget(folder: &Folder, view: &dyn View) {
+    if let Err(error) = hypervisor::forget(folder.path()) {
+        let text = format!(
+            "The hypervisor still lists the machine of this session ({error}); the next session removes it"
+        );
+        view.show(&Event::notice(Notice::Hypervisor, text));
+    }
 }

@@ -2,10 +2,11 @@
 
 use std::path::PathBuf;
 
+use super::Options;
 use super::event::{Event, Notice, View};
 use super::proposal::Door;
 use crate::drive::{Drive, names};
-use crate::hypervisor::{self, Candidate, Places, Verdicts};
+use crate::hypervisor::{self, Candidate, Needs, Places, Verdicts};
 use crate::{Error, Kind, Result, host};
 
 /// What this PC has, in order of preference.
@@ -34,7 +35,14 @@ pub fn detect(drive: Option<&Drive>, fresh: bool, remember: Remember, view: &dyn
     }
     let before = verdicts.clone();
     let carried: Option<PathBuf> = drive.map(|drive| drive.root().join(names::RUNTIME));
-    let candidates = hypervisor::detect(&Places { carried }, &mut verdicts, &|trying| tracing::info!(trying));
+    let order: Vec<String> = match drive {
+        Some(drive) => {
+            drive.manifest().hypervisors.order.iter().map(|name| name.as_str().to_owned()).collect()
+        }
+        None => hypervisor::names().map(str::to_owned).collect(),
+    };
+    let say = |trying: &str| tracing::info!(trying);
+    let candidates = hypervisor::detect(&Places { carried }, &order, &mut verdicts, &say);
     if let (Some(drive), Remember::Yes) = (drive, remember)
         && verdicts != before
         && let Ok(text) = serde_json::to_value(&verdicts)
@@ -49,43 +57,62 @@ pub fn detect(drive: Option<&Drive>, fresh: bool, remember: Remember, view: &dyn
 }
 
 impl Detected {
-    /// The first usable hypervisor and accelerator, or the wished accelerator. Says why better ones are not used.
+    /// The first usable hypervisor and accelerator that the machine can run on, or the wished ones. Says why better ones
+    /// are not used.
     ///
     /// # Errors
     /// None is usable; the text lists the reasons.
-    pub fn choose(&self, wished: Option<&str>, view: &dyn View) -> Result<Door> {
+    pub fn choose(&self, needs: &Needs, options: &Options, view: &dyn View) -> Result<Door> {
+        let (wished, accelerator) = (options.hypervisor.as_deref(), options.accelerator.as_deref());
         let mut reasons = vec![];
         for candidate in &self.candidates {
+            let title = hypervisor::title(&candidate.hypervisor);
+            if wished.is_some_and(|name| name != candidate.hypervisor) {
+                continue;
+            }
             if let Some(rejected) = &candidate.rejected {
                 reasons.push(format!("{}: {}", candidate.program.display(), rejected.reason));
                 continue;
             }
-            for accelerator in
-                candidate.accelerators.iter().filter(|one| wished.is_none_or(|name| one.name == name))
+            let mut door = None;
+            for one in
+                candidate.accelerators.iter().filter(|one| accelerator.is_none_or(|name| one.name == name))
             {
-                if let Some(rejected) = &accelerator.rejected {
+                if one.is_offered(accelerator) {
+                    match hypervisor::open(candidate.clone()) {
+                        Ok(opened) => door = Some((opened, one.name.clone())),
+                        Err(error) => reasons.push(format!("{title} is not used: {error}")),
+                    }
+                    break;
+                }
+                if let Some(rejected) = &one.rejected {
                     let fix = rejected.fix.as_ref().map(|fix| format!(" ({fix})")).unwrap_or_default();
                     // What a program said is for `detect`; here the verdict is enough.
                     let verdict = rejected.reason.split(": ").next().unwrap_or_default();
-                    reasons.push(format!("{} is not used: {verdict}{fix}", accelerator.name));
-                    continue;
+                    reasons.push(format!("{title} with {} is not used: {verdict}{fix}", one.name));
                 }
-                for reason in reasons {
-                    view.show(&Event::notice(Notice::Accelerator, reason));
-                }
-                return Ok((hypervisor::open(candidate.clone())?, accelerator.name.clone()));
             }
+            let Some((door, name)) = door else { continue };
+            if let Some(unfit) = door.capabilities().unfit(needs) {
+                let fix = unfit.fix.map(|fix| format!(" ({fix})")).unwrap_or_default();
+                reasons.push(format!("{title} is not used: {}{fix}", unfit.reason));
+                continue;
+            }
+            for reason in reasons {
+                view.show(&Event::notice(Notice::Accelerator, reason));
+            }
+            return Ok((door, name));
         }
-        let error = match (wished, self.candidates.is_empty()) {
+        let error = match (wished.or(accelerator), self.candidates.is_empty()) {
             (_, true) => Error::new(Kind::Hypervisor, "this PC has no hypervisor that PocketVM knows").hint(
-                "install QEMU (on Debian and Ubuntu: apt install qemu-system-x86), or carry it on the drive",
+                "install QEMU (on Debian and Ubuntu: apt install qemu-system-x86) or VirtualBox, or carry QEMU on the drive",
             ),
             (Some(name), false) => {
-                Error::new(Kind::Hypervisor, format!("no usable accelerator of that name: {name}"))
+                Error::new(Kind::Hypervisor, format!("no usable hypervisor or accelerator of that name: {name}"))
                     .hint("see what this PC has with: pocketvm detect")
             }
             (None, false) => Error::new(Kind::Hypervisor, "no hypervisor on this PC is usable")
-                .hint("see the reasons and their fixes with: pocketvm detect"),
+                .hint("see the reasons and their fixes with: pocketvm detect; or install QEMU or VirtualBox, or carry QEMU on the drive"),
         };
         Err(if reasons.is_empty() { error } else { error.because(reasons.join("; ")) })
     }

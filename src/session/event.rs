@@ -66,6 +66,13 @@ pub enum Event {
         /// What.
         guest: GuestEvent,
     },
+    /// How far the disks are copied to this PC, for a hypervisor that can't read them on the drive.
+    CopyProgress {
+        /// Bytes done.
+        done: u64,
+        /// Bytes to do.
+        total: u64,
+    },
     /// How far a merge, or the compacting of one disk, is. `total` is known before the first byte is written.
     MergeProgress {
         /// Bytes done.
@@ -225,6 +232,8 @@ pub enum Notice {
     Resumed,
     /// A disk is left out.
     Skipped,
+    /// What one of the machine's chips remembered can't be used.
+    Chip,
 }
 
 /// How a command ended well.
@@ -333,7 +342,10 @@ pub enum Subject {
     /// The guest did not end cleanly.
     Unclean(Ending),
     /// Changes lie unencrypted on this PC while the machine runs.
-    PlainScratch,
+    PlainScratch {
+        /// So does a copy of the disks with so many bytes.
+        copied: Option<u64>,
+    },
     /// What a command is about to do for good.
     Confirm,
 }

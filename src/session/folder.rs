@@ -3,6 +3,7 @@
 use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
+use pocketvm_disk::OverlayFormat;
 use uuid::Uuid;
 
 use crate::drive::{SessionRecord, names};
@@ -24,10 +25,16 @@ pub fn overlay_cluster(base: Option<u64>) -> u64 {
 
 /// Bytes that an overlay takes on this PC, beyond what an empty one does. Zero if it is not there.
 pub fn unsaved(overlay: &Path) -> u64 {
-    let taken = host::file::allocated(overlay).unwrap_or(0);
-    let cluster = pocketvm_disk::inspect(overlay).map_or(*OVERLAY_CLUSTERS.end(), |info| info.cluster_size);
-    // Header, refcount table, refcount block, and a page of the L1 table.
-    taken.saturating_sub(3 * cluster + 4096)
+    let Ok(info) = pocketvm_disk::inspect_overlay(overlay) else {
+        return host::file::allocated(overlay).unwrap_or(0);
+    };
+    let taken = match info.format {
+        // What the guest discarded is a hole.
+        OverlayFormat::Qcow2 => host::file::allocated(overlay).unwrap_or(0),
+        // The tables may be holes, and the file only grows.
+        _ => fs_err::metadata(overlay).map_or(0, |file| file.len()),
+    };
+    taken.saturating_sub(info.tables)
 }
 
 /// A folder `<scratch>/<session id>/` that no other launcher works in while this value lives.
@@ -77,7 +84,9 @@ impl Folder {
 
     /// Bytes that a disk's overlay takes on this PC, beyond what an empty one does.
     pub fn unsaved(&self, disk: &str) -> u64 {
-        unsaved(&self.overlay(disk))
+        let (overlay, chip) = (self.overlay(disk), self.path().join(names::chip(disk)));
+        // The memory of a chip gets its overlay at the end.
+        unsaved(if overlay.exists() { &overlay } else { &chip })
     }
 
     /// The session as this PC recorded it; none if the launcher died before it wrote it.
@@ -104,13 +113,17 @@ impl Folder {
         }
     }
 
-    /// Removes the paging disk, which is never needed again after the guest has ended: on a full disk it makes room.
-    pub fn drop_paging(&self) {
-        let path = self.path().join(names::PAGING);
-        if path.exists()
-            && let Err(error) = fs_err::remove_file(path)
-        {
-            tracing::warn!(%error, "the paging disk could not be removed");
+    /// Removes the paging disk and the copies of bases of `disks`, which are never needed again after the guest has ended: on
+    /// a full disk that makes room.
+    pub fn drop_temporaries<'a>(&self, disks: impl Iterator<Item = &'a str>) {
+        let paging = self.overlay(names::PAGING_DISK);
+        let copies = disks.flat_map(|disk| {
+            names::OVERLAY_EXTENSIONS.map(|extension| self.path().join(names::copied_base(disk, extension)))
+        });
+        for path in copies.chain([paging]).filter(|path| path.exists()) {
+            if let Err(error) = fs_err::remove_file(path) {
+                tracing::warn!(%error, "a temporary disk could not be removed");
+            }
         }
     }
 

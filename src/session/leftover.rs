@@ -197,14 +197,24 @@ fn here(drive: &Drive, folder: Folder, mut record: SessionRecord) -> Result<Here
     if record.phase == Phase::Running && !hypervisor::was_started(folder.path())? {
         record.phase = Phase::Preparing;
     }
-    // A guest may have shut down after its launcher died.
-    if record.phase == Phase::Running && hypervisor::ending(folder.path())? == Some(Ending::PoweredOff) {
-        record.clean_shutdown = true;
+    let mut elsewhere = None;
+    if matches!(record.phase, Phase::Running | Phase::Stopped) {
+        // A hypervisor that can't be asked leaves it at what is known: not clean.
+        match hypervisor::ending(folder.path()) {
+            // A guest may have shut down after its launcher died.
+            Ok(Some(Ending::PoweredOff)) if record.phase == Phase::Running => record.clean_shutdown = true,
+            Ok(Some(Ending::WrittenElsewhere { detail })) => elsewhere = Some(detail),
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "how the guest ended can't be found out"),
+        }
     }
     let standing = match standing(drive, &record) {
         Standing::Landed => Standing::Landed,
         _ if record.phase == Phase::Wiping => Standing::Wiping,
-        standing => standing,
+        standing => match elsewhere {
+            Some(why) => Standing::Unreadable { why },
+            None => standing,
+        },
     };
     let running = hypervisor::runs(folder.path())?;
     Ok(Here { folder, record, standing, running })
@@ -481,7 +491,14 @@ mod tests {
             let bench = Bench { folder, drive, record: record.clone() };
             let generation = stamp(&bench.commit(), &[FILE]).unwrap()[0].to_string();
             let next = GenerationId::random().to_string();
-            record.disks = vec![DiskRecord { name: "user".into(), keep: true, generation, next, unsaved: 0 }];
+            record.disks = vec![DiskRecord {
+                name: "user".into(),
+                keep: true,
+                generation,
+                next,
+                unsaved: 0,
+                chip: false,
+            }];
             Bench { record, ..bench }
         }
 

@@ -15,9 +15,12 @@ pub mod supervision;
 
 mod base;
 mod carried;
+mod chips;
 mod claim;
 mod conclude;
 mod detect;
+mod devices;
+mod disks;
 mod folder;
 mod job;
 mod leftover;
@@ -37,12 +40,14 @@ use detect::Remember;
 use event::{Answer, Event, Notice, Outcome, Question, Step, Subject, View};
 use leftover::Leftover;
 use plan::Plan;
+use progress::Reporter;
 use settle::Front;
 use stage::stage;
 
+use crate::drive::manifest::{Disk, Manifest};
 use crate::drive::{self, Drive, Identity, Settings};
 use crate::host::{self, scratch};
-use crate::hypervisor::{Candidate, Rendered};
+use crate::hypervisor::{self, Candidate, Needs, Rendered};
 use crate::{Error, Kind, Result};
 
 pub use leftover::{Elsewhere, Fate, LeftBehind, Place};
@@ -68,8 +73,12 @@ pub struct Options {
     pub memory: Option<u64>,
     /// Guest CPUs.
     pub cpus: Option<u32>,
+    /// The hypervisor to use.
+    pub hypervisor: Option<String>,
     /// The accelerator to use.
     pub accelerator: Option<String>,
+    /// A folder of this PC that the guest may read and write.
+    pub share: Option<PathBuf>,
     /// What to do about a session that was left behind; none means to ask.
     pub leftover: Option<Answer>,
     /// What to do if the guest does not shut down cleanly; none means to ask.
@@ -108,6 +117,28 @@ impl Options {
         Ok(root)
     }
 
+    /// The folder of this PC that the guest may use: absolute, without links.
+    ///
+    /// # Errors
+    /// It is no folder, or lies on the drive, which a guest must not write to behind our back.
+    pub fn find_share(&self, drive: &Path) -> Result<Option<PathBuf>> {
+        let Some(named) = &self.share else { return Ok(None) };
+        let refused = |why: &str| {
+            Error::new(Kind::Usage, format!("{why}: {}", named.display()))
+                .safe("nothing was started")
+                .hint("name a folder of this PC with --share")
+        };
+        let path = host::file::canonical(named)
+            .map_err(|error| refused("the folder to share can't be opened").because(error))?;
+        if !path.is_dir() {
+            return Err(refused("only a folder can be shared"));
+        }
+        if path.starts_with(drive) || drive.starts_with(&path) {
+            return Err(refused("the drive itself can't be shared with its guest"));
+        }
+        Ok(Some(path))
+    }
+
     /// The folder of all sessions on this PC.
     ///
     /// # Errors
@@ -129,7 +160,7 @@ pub fn run(options: &Options, controls: &Controls, view: &dyn View) -> Result<Ou
     let detected = stage(view, Step::Detect, || {
         Ok(detect::detect(Some(&claim.drive), options.fresh_verdicts, Remember::Yes, view))
     })?;
-    let chosen = detected.choose(options.accelerator.as_deref(), view);
+    let chosen = detected.choose(&needs(claim.drive.manifest()), options, view);
     let plan = stage(view, Step::Plan, || {
         let plan = proposal::propose(&claim.drive, &scratch, chosen.as_ref().ok(), options)?;
         view.show(&Event::Plan { plan: Box::new(plan.clone()) });
@@ -142,9 +173,10 @@ pub fn run(options: &Options, controls: &Controls, view: &dyn View) -> Result<Ou
         view.show(&Event::notice(Notice::Abandoned, format!("Given up as asked: {given_up}")));
     }
 
-    let template = prepare::template(&claim.drive)?;
+    let template = prepare::template(&claim.drive, &door.candidate().hypervisor)?;
     let (prepared, door) = stage(view, Step::Prepare, || {
-        let prepared = prepare::prepare(&claim, &plan, &scratch, options)?;
+        let wanted = prepare::Wanted { plan: &plan, capabilities: door.capabilities(), options };
+        let prepared = prepare::prepare(&claim, &wanted, &scratch, &Reporter::copying(controls, view))?;
         let door = carried::detach(door, prepared.folder.path())?;
         Ok((prepared, door))
     })?;
@@ -152,11 +184,21 @@ pub fn run(options: &Options, controls: &Controls, view: &dyn View) -> Result<Ou
     let prepare::Prepared { job, folder, record, machine } = prepared;
     view.show(&Event::Session { id: record.id, scratch: folder.path().to_owned() });
     stop_if_wished(controls)?;
-    let (_awake, running) = stage(view, Step::Launch, || {
+    let launched = stage(view, Step::Launch, || {
         let rendered = door.render(&machine, &template)?;
         let running = door.launch(&machine, &rendered)?;
         Ok((settle::stay_awake(view), running))
-    })?;
+    });
+    let (_awake, running) = match launched {
+        // A guest that can't be ended keeps its disks, whatever else went wrong.
+        Err(error) if hypervisor::runs(folder.path()).unwrap_or(true) => {
+            job.complete();
+            return Err(error
+                .safe("the drive is unchanged")
+                .hint("see what became of it with: pocketvm recover"));
+        }
+        launched => launched?,
+    };
     job.complete();
     let started = supervision::Supervision::launched(claim.drive.root());
     settle::run_and_conclude(claim, folder, record, running, started, Front { options, controls, view })
@@ -210,12 +252,22 @@ fn may_run(plan: &Plan, view: &dyn View) -> Result<()> {
             .hint(refusal.hint.clone()));
     }
     if plan.needs_consent {
-        let text = "While the machine runs, its changes lie on this PC's disk without encryption, readable by you and this PC's \
+        let mut text = "While the machine runs, its changes lie on this PC's disk without encryption, readable by you and this PC's \
                 administrators; after a crash they stay there until you recover or discard them, and deleted files can \
-                leave traces";
+                leave traces"
+            .to_owned();
+        if let Some(copied) = plan.copied {
+            text.push_str(&format!(
+                ". So does a copy of the machine's disks, {}, because {} can't read them on the drive",
+                indicatif::HumanBytes(copied),
+                plan.hypervisor
+                    .as_ref()
+                    .map_or("the hypervisor", |choice| hypervisor::title(&choice.hypervisor))
+            ));
+        }
         let question = Question {
-            subject: Subject::PlainScratch,
-            text: text.into(),
+            subject: Subject::PlainScratch { copied: plan.copied },
+            text,
             answers: vec![Answer::Later, Answer::Accept],
         };
         if view.ask(&question) != Some(Answer::Accept) {
@@ -234,10 +286,14 @@ fn may_run(plan: &Plan, view: &dyn View) -> Result<()> {
 fn stop_if_wished(controls: &Controls) -> Result<()> {
     match controls.take() {
         None => Ok(()),
-        Some(_) => Err(Error::new(Kind::Interrupted, "stopped before the machine was started")
-            .safe("nothing was changed on the drive, and this PC holds nothing")
-            .hint("start it again with: pocketvm run")),
+        Some(_) => Err(stopped_before()),
     }
+}
+
+fn stopped_before() -> Error {
+    Error::new(Kind::Interrupted, "stopped before the machine was started")
+        .safe("nothing was changed on the drive, and this PC holds nothing")
+        .hint("start it again with: pocketvm run")
 }
 
 /// What a run would do. Nothing is written on the drive or the PC.
@@ -248,7 +304,7 @@ pub fn plan(options: &Options, view: &dyn View) -> Result<Plan> {
     let drive = Drive::open(&options.find_drive()?)?;
     let scratch = options.find_scratch(drive.root())?;
     let detected = detect::detect(Some(&drive), options.fresh_verdicts, Remember::No, view);
-    let chosen = detected.choose(options.accelerator.as_deref(), view);
+    let chosen = detected.choose(&needs(drive.manifest()), options, view);
     let mut plan = proposal::propose(&drive, &scratch, chosen.as_ref().ok(), options)?;
     if let Err(error) = chosen {
         let hint = error.hint.clone().unwrap_or_default();
@@ -318,10 +374,32 @@ pub fn render(options: &Options, view: &dyn View) -> Result<Rendered> {
     let drive = Drive::open(&options.find_drive()?)?;
     let scratch = options.find_scratch(drive.root())?;
     let detected = detect::detect(Some(&drive), options.fresh_verdicts, Remember::No, view);
-    let door = detected.choose(options.accelerator.as_deref(), view)?;
+    let door = detected.choose(&needs(drive.manifest()), options, view)?;
     let plan = proposal::propose(&drive, &scratch, Some(&door), options)?;
     let identity = Identity::peek(&drive)?.unwrap_or_default();
-    let machine =
-        prepare::machine(identity, &drive, &plan, &scratch.path().join("SESSION"), options.headless)?;
-    door.0.render(&machine, &prepare::template(&drive)?)
+    let wanted = prepare::Wanted { plan: &plan, capabilities: door.0.capabilities(), options };
+    // No session has this id: it is the machine's.
+    let folder = scratch.path().join(drive.manifest().machine_uuid(identity).to_string());
+    let machine = prepare::machine(identity, &drive, &wanted, &folder)?;
+    door.0.render(&machine, &prepare::template(&drive, &door.0.candidate().hypervisor)?)
+}
+
+/// What the machine of a manifest can't do without.
+fn needs(manifest: &Manifest) -> Needs {
+    let mut controllers: Vec<&'static str> =
+        system_disks(manifest).map(|disk| disk.controller.as_str()).collect();
+    if manifest.paging.is_some() {
+        controllers.push(paging_controller(manifest));
+    }
+    Needs { controllers, firmware: manifest.machine.firmware.as_str() }
+}
+
+/// The paging disk is on the controller that the guest surely has a driver for.
+fn paging_controller(manifest: &Manifest) -> &'static str {
+    system_disks(manifest).next().map_or("ahci", |disk| disk.controller.as_str())
+}
+
+/// The disks that the guest's system sees.
+fn system_disks(manifest: &Manifest) -> impl Iterator<Item = &Disk> {
+    manifest.disks.iter().filter(|disk| !disk.controller.is_chip())
 }

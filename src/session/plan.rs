@@ -40,6 +40,11 @@ pub struct Plan {
     pub disks: Vec<PlannedDisk>,
     /// Size of the paging disk in bytes; it grows as used.
     pub paging: Option<u64>,
+    /// Bytes of the disks that are copied to this PC for the time of the session, because the hypervisor can't read them on
+    /// the drive; none if it can.
+    pub copied: Option<u64>,
+    /// What the manifest wishes for and the hypervisor does not have: `sound`, `clipboard`, …
+    pub lacks: Vec<&'static str>,
     /// Overlays are written to this PC without encryption.
     pub plain_scratch: bool,
     /// Nobody has accepted that yet.
@@ -247,10 +252,12 @@ pub fn cpus(physical: u32, logical: u32, min: u32, max: u32, wished: Option<u32>
     Ok(physical.saturating_sub(1).max(1).clamp(min, max.max(min)))
 }
 
-/// Room wanted in scratch: what the manifest says, but never more than all overlays and the paging disk could grow to.
-pub fn scratch_needed(wanted: u64, disks: &[PlannedDisk], paging: Option<u64>) -> u64 {
+/// Room wanted in scratch: what the manifest says, but never more than all overlays and the paging disk could grow to; and
+/// the disks that are copied.
+pub fn scratch_needed(wanted: u64, disks: &[PlannedDisk], paging: Option<u64>, copied: Option<u64>) -> u64 {
     let all: u64 = disks.iter().map(|disk| disk.size).chain(paging).fold(0, u64::saturating_add);
-    wanted.min(all.saturating_add(all / 64).saturating_add(STRUCTURES))
+    let copied = copied.map_or(0, |copied| copied.saturating_add(copied / 64).saturating_add(STRUCTURES));
+    wanted.min(all.saturating_add(all / 64).saturating_add(STRUCTURES)).saturating_add(copied)
 }
 
 /// Room wanted on the drive: for the changes of one session on the kept disks, at most an eighth of what they hold.
@@ -373,7 +380,7 @@ mod tests {
         let disk = |keep| PlannedDisk { name: "user".into(), size: 8 * GIB, file_size: GIB, format, keep };
         assert_eq!(drive_needed(4 * GIB, &[disk(false)]), 0);
         assert_eq!(drive_needed(4 * GIB, &[disk(true)]), GIB + 16 * MIB);
-        assert_eq!(scratch_needed(4 * GIB, &[disk(true)], None), 4 * GIB);
+        assert_eq!(scratch_needed(4 * GIB, &[disk(true)], None, None), 4 * GIB);
     }
 
     #[test]

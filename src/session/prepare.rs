@@ -4,21 +4,23 @@
 use std::path::Path;
 
 use jiff::Timestamp;
-use pocketvm_disk::{CreateOptions, GenerationId};
+use pocketvm_disk::{GenerationId, Progress};
 use uuid::Uuid;
 
 use super::Options;
 use super::base::Base;
+use super::chips;
 use super::claim::{Claim, disk_error};
-use super::folder::{CLUSTER, Folder, overlay_cluster};
+use super::devices;
+use super::disks::Disks;
+use super::folder::Folder;
 use super::job::Job;
 use super::plan::Plan;
-use crate::drive::manifest::{Format, Manifest, Qemu};
+use crate::drive::manifest::{Format, ScreenSize};
 use crate::drive::{DiskRecord, Phase, SessionRecord};
 use crate::drive::{Drive, names};
-use crate::guest::swap;
 use crate::host::{self, scratch};
-use crate::hypervisor::{self, Machine, MachineDisk};
+use crate::hypervisor::{self, Capabilities, Machine, MachineDisk};
 use crate::{Error, Kind, Result};
 
 /// A session that is ready to be launched.
@@ -33,11 +35,28 @@ pub struct Prepared {
     pub job: Job,
 }
 
-/// Prepares a session as `plan` says.
+/// What a session is prepared for.
+pub struct Wanted<'a> {
+    /// As planned.
+    pub plan: &'a Plan,
+    /// Of the hypervisor that is to run it.
+    pub capabilities: Capabilities,
+    /// As wished.
+    pub options: &'a Options,
+}
+
+/// Prepares a session as it is `wanted`. Where the hypervisor can't read the bases on the drive, `progress` hears how far they
+/// are copied, and may stop it.
 ///
 /// # Errors
-/// A step failed; the ones before it have been taken back.
-pub fn prepare(claim: &Claim, plan: &Plan, scratch: &scratch::Root, options: &Options) -> Result<Prepared> {
+/// A step failed or was stopped; the ones before it have been taken back.
+pub fn prepare(
+    claim: &Claim,
+    wanted: &Wanted<'_>,
+    scratch: &scratch::Root,
+    progress: &dyn Progress,
+) -> Result<Prepared> {
+    let Wanted { plan, options, .. } = *wanted;
     let manifest = claim.drive.manifest();
     let generations = generations(claim)?;
     let id = Uuid::new_v4();
@@ -61,6 +80,7 @@ pub fn prepare(claim: &Claim, plan: &Plan, scratch: &scratch::Root, options: &Op
                 generation: generation.to_string(),
                 next: GenerationId::random().to_string(),
                 unsaved: 0,
+                chip: false,
             })
             .collect(),
         clean_shutdown: false,
@@ -95,20 +115,18 @@ pub fn prepare(claim: &Claim, plan: &Plan, scratch: &scratch::Root, options: &Op
         },
     )?;
     folder.write(&record)?;
-    for disk in &manifest.disks {
-        let base = claim.base(disk)?;
-        let options = CreateOptions {
-            virtual_size: base.virtual_size,
-            cluster_size: overlay_cluster(base.cluster_size),
-            backing: Some((base.path, base.format.as_str())),
-            content: &[],
-        };
-        pocketvm_disk::create(&folder.overlay(disk.name.as_str()), &options).map_err(disk_error)?;
+    let disks = Disks { folder: folder.path(), session: id, capabilities: wanted.capabilities };
+    for disk in super::system_disks(manifest) {
+        disks.make_overlay(claim, disk, progress)?;
     }
     if let Some(size) = plan.paging {
-        create_paging(&folder.path().join(names::PAGING), size)?;
+        disks.make_paging(size)?;
     }
-    let machine = machine(claim.identity, &claim.drive, plan, folder.path(), options.headless)?;
+    let machine = machine(claim.identity, &claim.drive, wanted, folder.path())?;
+    let fetched = chips::fetch(&claim.drive, folder.path(), &machine.chips)?;
+    for disk in &mut record.disks {
+        disk.chip = fetched.contains(&disk.name);
+    }
     record.phase = Phase::Running;
     record.updated = Timestamp::now();
     folder.write(&record)?;
@@ -147,74 +165,82 @@ fn generations(claim: &Claim) -> Result<Vec<GenerationId>> {
         .collect()
 }
 
-fn create_paging(path: &Path, size: u64) -> Result<()> {
-    let header = swap::header(size, Uuid::new_v4()).ok_or_else(|| {
-        Error::new(Kind::Drive, format!("the paging disk can't have this size: {size} bytes"))
-    })?;
-    let options = CreateOptions {
-        virtual_size: size,
-        cluster_size: CLUSTER,
-        backing: None,
-        content: &[(0, header.as_slice())],
-    };
-    pocketvm_disk::create(path, &options).map_err(disk_error)
-}
-
 /// The machine as the hypervisor is told, with its overlays in `folder`. Nothing is created.
 ///
 /// # Errors
 /// A base can't be read or is not supported, or a path leaves the drive.
-pub fn machine(identity: Uuid, drive: &Drive, plan: &Plan, folder: &Path, headless: bool) -> Result<Machine> {
+pub fn machine(identity: Uuid, drive: &Drive, wanted: &Wanted<'_>, folder: &Path) -> Result<Machine> {
+    let Wanted { plan, options, capabilities } = wanted;
     let manifest = drive.manifest();
+    let format = capabilities.overlay;
     let mut disks = vec![];
-    for disk in &manifest.disks {
+    for disk in super::system_disks(manifest) {
+        let name = disk.name.as_str();
+        let base = Base::open(drive, disk)?;
         disks.push(MachineDisk {
-            name: disk.name.as_str().to_owned(),
-            overlay: folder.join(names::overlay(disk.name.as_str())),
-            base: Some(Base::open(drive, disk)?.for_hypervisor()),
+            name: name.to_owned(),
+            overlay: folder.join(names::overlay(name, format.extension())),
+            size: base.virtual_size,
+            base: Some(if capabilities.reads_drive {
+                base.for_hypervisor()
+            } else {
+                hypervisor::Base {
+                    path: folder.join(names::copied_base(name, format.extension())),
+                    format: format.extension().into(),
+                    below: vec![],
+                }
+            }),
             controller: disk.controller.as_str().into(),
         });
     }
-    if plan.paging.is_some() {
+    if let Some(size) = plan.paging {
         disks.push(MachineDisk {
-            name: "paging".into(),
-            overlay: folder.join(names::PAGING),
+            name: names::PAGING_DISK.into(),
+            overlay: folder.join(names::overlay(names::PAGING_DISK, format.extension())),
+            size,
             base: None,
-            controller: manifest.disks.first().map_or("ahci", |disk| disk.controller.as_str()).into(),
+            controller: super::paging_controller(manifest).into(),
         });
     }
+    let hypervisor = plan.hypervisor.as_ref();
+    let variables = hypervisor.and_then(|choice| manifest.hypervisors.get(&choice.hypervisor));
     Ok(Machine {
         name: manifest.machine.name.as_str().to_owned(),
         uuid: manifest.machine_uuid(identity),
         mac: manifest.machine_mac(identity).to_string(),
         memory_mib: plan.memory_mib,
         cpus: plan.cpus,
-        accelerator: plan.hypervisor.as_ref().map(|choice| choice.accelerator.clone()).unwrap_or_default(),
+        accelerator: hypervisor.map(|choice| choice.accelerator.clone()).unwrap_or_default(),
         firmware: manifest.machine.firmware.as_str().into(),
-        headless,
+        headless: options.headless,
         disks,
+        chips: chips::files(manifest, capabilities.devices, folder),
         scratch: folder.to_owned(),
         serial_log: folder.join(names::SERIAL_LOG),
-        variables: variables(manifest),
+        devices: devices::wished(manifest, options).with(capabilities.devices, |wished, has| wished && has),
+        display: manifest.devices.display.as_ref().map(ScreenSize::size),
+        share: options.find_share(drive.root())?.filter(|_| capabilities.devices.share),
+        variables: variables.map(|known| known.variables.as_map().clone()).unwrap_or_default(),
     })
 }
 
-fn variables(manifest: &Manifest) -> std::collections::BTreeMap<String, String> {
-    manifest.hypervisors.qemu.variables.as_map().clone()
-}
-
-/// The template of a hypervisor: the drive's, or the built-in one if the manifest names none and the drive has none.
+/// The template of the hypervisor called `name`: the one that the manifest names, or the drive's, or the built-in one.
 ///
 /// # Errors
 /// It is missing, too large or not text.
-pub fn template(drive: &Drive) -> Result<String> {
-    let named = &drive.manifest().hypervisors.qemu.template;
-    if *named == Qemu::default().template && !drive.root().join(named.as_str()).exists() {
-        return Ok(hypervisor::qemu::TEMPLATE.to_owned());
-    }
-    let path = drive.resolve(named)?;
+pub fn template(drive: &Drive, name: &str) -> Result<String> {
+    let title = hypervisor::title(name);
+    let built_in = hypervisor::template(name)
+        .ok_or_else(|| Error::new(Kind::Hypervisor, format!("there is no template for {title}")))?;
+    let path = match drive.manifest().hypervisors.get(name).and_then(|known| known.template.as_ref()) {
+        Some(named) => drive.resolve(named)?,
+        None => match drive.template(built_in.name)? {
+            Some(path) => path,
+            None => return Ok(built_in.text.to_owned()),
+        },
+    };
     host::whole::read_text(&path, hypervisor::MAX_TEMPLATE).map_err(|error| {
-        Error::new(Kind::Drive, "the hypervisor's template can't be read")
+        Error::new(Kind::Drive, format!("the template for {title} can't be read"))
             .hint("copy the template of this PocketVM version to the drive")
             .because(error)
     })

@@ -16,12 +16,19 @@ pub struct Reporter<'a> {
     controls: &'a Controls,
     view: &'a dyn View,
     last: Mutex<Instant>,
+    tell: fn(done: u64, total: u64) -> Event,
 }
 
 impl<'a> Reporter<'a> {
-    /// Of work that begins now.
+    /// Of work on the drive's disks that begins now.
     pub fn new(controls: &'a Controls, view: &'a dyn View) -> Reporter<'a> {
-        Reporter { controls, view, last: Instant::now().into() }
+        let tell = |done, total| Event::MergeProgress { done, total };
+        Reporter { controls, view, last: Instant::now().into(), tell }
+    }
+
+    /// Of disks that are copied to this PC from now on.
+    pub fn copying(controls: &'a Controls, view: &'a dyn View) -> Reporter<'a> {
+        Reporter { tell: |done, total| Event::CopyProgress { done, total }, ..Reporter::new(controls, view) }
     }
 }
 
@@ -30,7 +37,7 @@ impl Progress for Reporter<'_> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         if done == total || last.elapsed().as_millis() >= INTERVAL_MS {
             *last = Instant::now();
-            self.view.show(&Event::MergeProgress { done, total });
+            self.view.show(&(self.tell)(done, total));
         }
     }
 

@@ -1,12 +1,16 @@
 //! Gathers the facts of drive and host, and makes the [`Plan`] from them.
 
+use pocketvm_disk::CopyFormat;
+
 use super::Options;
 use super::base::Base;
+use super::claim::disk_error;
+use super::devices;
 use super::plan::{self, Choice, Limits, Place, Plan, PlannedDisk, Reason, Refusal, Room};
 use crate::drive::Drive;
 use crate::drive::manifest::{Format, Plain};
 use crate::host::{self, scratch};
-use crate::hypervisor::Hypervisor;
+use crate::hypervisor::{self, Hypervisor};
 use crate::{Error, Kind, Result};
 
 /// A usable hypervisor and the accelerator to use in it.
@@ -18,8 +22,8 @@ fn window_refusal(door: &dyn Hypervisor, options: &Options) -> Option<Refusal> {
     missing.then(|| {
         Refusal::new(
             Reason::NoWindow,
-            format!("this {} can't open a window", door.candidate().hypervisor),
-            "install its window support (on Debian and Ubuntu: apt install qemu-system-gui), or add --headless",
+            format!("this {} can't open a window", hypervisor::title(&door.candidate().hypervisor)),
+            "install its window support (on Debian and Ubuntu: apt install qemu-system-gui, or virtualbox-qt), or add --headless",
         )
     })
 }
@@ -45,6 +49,7 @@ pub fn propose(
                 .hint("name it once"));
         }
     }
+    options.find_share(drive.root())?;
     let mut disks = vec![];
     for disk in &manifest.disks {
         let base = Base::open(drive, disk)?;
@@ -63,8 +68,15 @@ pub fn propose(
     let mut refusals = vec![];
     refusals.extend(door.and_then(|(door, _)| window_refusal(door.as_ref(), options)));
 
-    let scratch_room =
-        Room { available: scratch.volume().free, needed: plan::scratch_needed(wanted, &disks, paging) };
+    let capabilities = door.map(|(door, _)| door.capabilities());
+    let copied = match capabilities.and_then(|capabilities| super::disks::copy_format(capabilities.overlay)) {
+        Some(format) => Some(copy_size(drive, format)?),
+        None => None,
+    };
+    let scratch_room = Room {
+        available: scratch.volume().free,
+        needed: plan::scratch_needed(wanted, &disks, paging, copied),
+    };
     refusals.extend(plan::room_refusal(Place::Scratch, scratch_room));
     let drive_room = drive_room(drive, &disks, wanted)?;
     refusals.extend(plan::room_refusal(Place::Drive, drive_room));
@@ -94,10 +106,23 @@ pub fn propose(
         drive_room,
         disks,
         paging,
+        copied,
+        lacks: capabilities.map_or_else(Vec::new, |capabilities| {
+            devices::lacks(devices::wished(manifest, options), capabilities.devices, options.headless)
+        }),
         plain_scratch: true,
         needs_consent: manifest.scratch.plain != Plain::Accepted && !options.accept_plain_scratch,
         refusals,
     })
+}
+
+/// Bytes that copies of all bases hold at most.
+fn copy_size(drive: &Drive, copy: CopyFormat) -> Result<u64> {
+    let sizes = super::system_disks(drive.manifest()).map(|disk| {
+        let format = super::disks::base_format(disk.format);
+        pocketvm_disk::copy_size(drive.root(), disk.file.as_str(), format, copy).map_err(disk_error)
+    });
+    sizes.sum()
 }
 
 /// Room for changes on the drive. A file system that limits a file's size limits it further.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use super::chips;
 use super::claim::{Claim, disk_error, gone};
 use super::controls::Controls;
 use super::event::{Answer, Event, Notice, Outcome, Question, Step, Subject, View};
@@ -14,6 +15,7 @@ use super::stage::stage;
 use super::supervision::{Control, Started, Supervision};
 use super::watch::Sought;
 use super::{Options, conclude};
+use crate::drive::manifest::Manifest;
 use crate::drive::{Phase, SessionRecord, names};
 use crate::host::inhibit::Inhibitor;
 use crate::hypervisor::{self, Ending, Running};
@@ -73,7 +75,7 @@ pub fn recover(
             (None, Some(away)) => {
                 if let (Some(Wish::SaveAs(target)), Some(session)) = (&wish, &away.session) {
                     // A copy only: the session stays for the drive that it belongs to.
-                    save_as(&Folder::lock(session.clone())?, &away.record, target)?;
+                    save_as(&Folder::lock(session.clone())?, &away.record, claim.drive.manifest(), target)?;
                     return Ok(Outcome::SetAside);
                 }
                 give_up(&claim, &away, wish.as_ref(), options, view)?;
@@ -148,7 +150,7 @@ pub fn settle(claim: Claim, here: Here, wish: &Wish, front: Front<'_>) -> Result
         (_, Standing::Wiping) => conclude::discard(claim, here.folder, here.record, front.view),
         (Wish::Discard, _) => conclude::discard(claim, here.folder, here.record, front.view),
         (Wish::SaveAs(target), _) => {
-            save_as(&here.folder, &here.record, target)?;
+            save_as(&here.folder, &here.record, claim.drive.manifest(), target)?;
             conclude::set_aside(claim, here.folder, here.record, front.view)
         }
         (Wish::Merge, Standing::Moved { .. } | Standing::Unreadable { .. }) => Err(here.undecided()),
@@ -196,7 +198,7 @@ fn settle_running(
             let Wish::SaveAs(target) = wish else {
                 return conclude::discard(claim, here.folder, record, front.view);
             };
-            save_as(&here.folder, &record, target)?;
+            save_as(&here.folder, &record, claim.drive.manifest(), target)?;
             conclude::set_aside(claim, here.folder, record, front.view)
         }
     }
@@ -224,6 +226,12 @@ pub fn run_and_conclude(
     let claim = claim.ok_or_else(gone)?;
     if ran.clean {
         return conclude::merge(claim, folder, record, front.controls, front.view);
+    }
+    if let Ending::WrittenElsewhere { .. } = ran.ending {
+        // What is here is older than what the guest saw last: to merge it would pass for saving.
+        return Err(Error::new(Kind::Unclean, ran.how)
+            .safe("the drive is as before the session, and everything is on this PC")
+            .hint("take what you need out of the machine in the hypervisor's own window, then throw the session away with: pocketvm discard"));
     }
     let text = format!(
         "{}. Its changes are intact on this PC, but may hold half-written files, as after a power cut",
@@ -271,12 +279,17 @@ fn run_guest(
     started: Started,
     front: Front<'_>,
 ) -> Result<(Option<Claim>, SessionRecord, End)> {
-    let ran = supervise(&supervised(&claim, folder, &record), running, started, front.controls, front.view);
-    folder.drop_paging();
+    let mut ran =
+        supervise(&supervised(&claim, folder, &record), running, started, front.controls, front.view);
+    folder.drop_temporaries(record.disks.iter().map(|disk| disk.name.as_str()));
+    if let Some(detail) = lost_chips(claim.drive.manifest(), &record, folder) {
+        ran.ending = Ending::HypervisorDied { detail };
+    }
     let (clean, how) = match &ran.ending {
         Ending::PoweredOff => (true, String::new()),
         Ending::Forced => (false, "the machine was forced off".to_owned()),
         Ending::Panicked => (false, "the machine's system crashed".to_owned()),
+        Ending::WrittenElsewhere { detail } => (false, detail.clone()),
         Ending::HypervisorDied { detail } => (false, format!("the hypervisor ended unexpectedly ({detail})")),
     };
     record.phase = Phase::Stopped;
@@ -303,6 +316,20 @@ fn run_guest(
     Ok((claim, record, End { ending: ran.ending, clean, interrupted: ran.interrupted, how }))
 }
 
+/// What the machine's chips were left with that can't be used, in a clause. Nobody who ended well leaves such things.
+fn lost_chips(manifest: &Manifest, record: &SessionRecord, folder: &Folder) -> Option<String> {
+    let unusable = chips::collect(manifest, record, folder.path()).unwrap_or_else(|error| {
+        // It will be tried again before anything is saved.
+        tracing::warn!(%error, "what the machine's chips remember could not be looked at");
+        vec![]
+    });
+    let told = unusable.iter().map(|unusable| {
+        let name = unusable.file.file_stem().unwrap_or_default().to_string_lossy();
+        chips::sentence(&name, &unusable.why)
+    });
+    Some(told.collect::<Vec<_>>().join("; ")).filter(|told| !told.is_empty())
+}
+
 fn supervised<'a>(claim: &Claim, folder: &'a Folder, record: &SessionRecord) -> Supervised<'a> {
     let recorded = |name: &str| record.disks.iter().find(|disk| disk.name == name);
     let disks = claim.drive.manifest().disks.iter();
@@ -312,13 +339,12 @@ fn supervised<'a>(claim: &Claim, folder: &'a Folder, record: &SessionRecord) -> 
         sought: Sought {
             identity: claim.identity,
             session: record.id,
-            folder: folder_below_volume(claim.drive.root()),
+            folder: claim.folder.clone(),
             generations: disks
-                .clone()
                 .filter_map(|disk| Some((disk.clone(), recorded(disk.name.as_str())?.generation.clone())))
                 .collect(),
         },
-        disks: disks
+        disks: super::system_disks(claim.drive.manifest())
             .map(|disk| SupervisedDisk {
                 described: disk.clone(),
                 overlay: folder.overlay(disk.name.as_str()),
@@ -328,16 +354,8 @@ fn supervised<'a>(claim: &Claim, folder: &'a Folder, record: &SessionRecord) -> 
     }
 }
 
-/// The drive's folder below the volume that it lies on; empty if the system does not tell.
-fn folder_below_volume(root: &Path) -> PathBuf {
-    let volume = host::volume::Volume::of(root).ok();
-    volume
-        .and_then(|volume| root.strip_prefix(&volume.mount_point).ok().map(Path::to_owned))
-        .unwrap_or_default()
-}
-
-/// Copies the kept overlays into `target`. A file that is there already is not written over.
-fn save_as(folder: &Folder, record: &SessionRecord, target: &Path) -> Result<()> {
+/// Copies the kept overlays, and the files of kept chips, into `target`. A file that is there already is not written over.
+fn save_as(folder: &Folder, record: &SessionRecord, manifest: &Manifest, target: &Path) -> Result<()> {
     let failed = |error: std::io::Error| {
         Error::new(Kind::Unexpected, "the changes could not be copied")
             .safe("they are intact on this PC")
@@ -345,10 +363,16 @@ fn save_as(folder: &Folder, record: &SessionRecord, target: &Path) -> Result<()>
             .because(error)
     };
     fs_err::create_dir_all(target).map_err(failed)?;
+    folder.drop_temporaries(record.disks.iter().map(|disk| disk.name.as_str()));
+    let unusable = chips::collect(manifest, record, folder.path())?;
     for disk in record.disks.iter().filter(|disk| disk.keep) {
-        let overlay = folder.overlay(&disk.name);
-        if overlay.exists() {
-            host::whole::copy_new(&overlay, &target.join(names::overlay(&disk.name))).map_err(failed)?;
+        let chip = folder.path().join(names::chip(&disk.name));
+        let chip =
+            Some(chip).filter(|chip| disk.chip && !unusable.iter().any(|unusable| unusable.file == *chip));
+        let overlay = Some(folder.overlay(&disk.name)).filter(|overlay| overlay.exists());
+        for file in overlay.into_iter().chain(chip) {
+            let name = file.file_name().map(Path::new).unwrap_or(Path::new(&disk.name));
+            host::whole::copy_new(&file, &target.join(name)).map_err(failed)?;
         }
     }
     // The overlays are wiped after this: their names in the folder must be durable, too.

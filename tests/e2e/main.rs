@@ -10,6 +10,7 @@ mod harness;
 
 mod accelerators;
 mod bases;
+mod chips;
 mod compact;
 mod drive_gone;
 mod guest_ends;

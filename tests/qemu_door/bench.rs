@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use pocketvm::hypervisor::qemu::{Qemu, TEMPLATE};
 use pocketvm::hypervisor::{
-    Accelerator, Base, Candidate, Ending, GuestEvent, Hypervisor, Machine, MachineDisk, Running,
+    Accelerator, Base, Candidate, Chips, Devices, Ending, GuestEvent, Hypervisor, Machine, MachineDisk,
+    Running,
 };
 
 /// Nothing here takes longer, unless it hangs.
@@ -37,16 +38,17 @@ pub fn text(path: &Path) -> &str {
 pub fn door() -> Qemu {
     let program = PathBuf::from("/usr/bin/qemu-system-x86_64");
     assert!(program.exists(), "the tests need qemu-system-x86_64: install qemu-system-x86");
-    let tcg = Accelerator { name: "tcg".into(), rate: None, rejected: None, remembered: false };
+    let tcg =
+        Accelerator { name: "tcg".into(), rate: None, rejected: None, remembered: false, on_request: false };
     Qemu::new(Candidate {
         hypervisor: "qemu".into(),
         version: None,
+        edition: None,
         program,
         found_in: "path",
         accelerators: vec![tcg],
         rejected: None,
     })
-    .unwrap()
 }
 
 /// The guest's boot sector with `mode` set.
@@ -149,6 +151,7 @@ pub fn machine(folder: &Path, scratch: &Path) -> Machine {
         disks: vec![MachineDisk {
             name: "system".into(),
             overlay: scratch.join("over,lay ß.qcow2"),
+            size: 64 << 20,
             base: Some(Base {
                 path: folder.join("base, ö \"1\".qcow2"),
                 format: "qcow2".into(),
@@ -156,8 +159,12 @@ pub fn machine(folder: &Path, scratch: &Path) -> Machine {
             }),
             controller: "ahci".into(),
         }],
+        chips: Chips::default(),
         serial_log: scratch.join("serial, ä.log"),
         scratch: scratch.to_owned(),
+        devices: Devices { network: true, ..Devices::default() },
+        display: None,
+        share: None,
         variables: BTreeMap::new(),
     }
 }

@@ -31,7 +31,13 @@ fn machines_with_several_disks_start_on_every_controller() {
             let overlay = bench.machine.scratch.join(name);
             run("qemu-img", &["create", "-q", "-f", "qcow2", text(&overlay), "64M"]);
             let (base, controller) = (None, controller.into());
-            bench.machine.disks.push(MachineDisk { name: name.into(), overlay, base, controller });
+            bench.machine.disks.push(MachineDisk {
+                name: name.into(),
+                overlay,
+                size: 64 << 20,
+                base,
+                controller,
+            });
         }
         assert_eq!(ending(&bench.launch().events), Ending::PoweredOff, "{controller}");
     }
@@ -104,7 +110,7 @@ fn a_qemu_that_can_not_start_says_why() {
 fn detection_judges_every_accelerator_in_time_and_remembers_it() {
     let mut verdicts = Verdicts::new();
     let start = Instant::now();
-    let candidates = detect(&Places::default(), &mut verdicts, &|_| {});
+    let candidates = detect(&Places::default(), &["qemu".to_owned()], &mut verdicts, &|_| {});
     let first = start.elapsed();
     assert!(first < Duration::from_secs(3), "took {first:?}");
     let best = candidates.first().expect("QEMU is installed: install qemu-system-x86");
@@ -119,7 +125,7 @@ fn detection_judges_every_accelerator_in_time_and_remembers_it() {
     }
 
     let start = Instant::now();
-    let again = detect(&Places::default(), &mut verdicts, &|_| {});
+    let again = detect(&Places::default(), &["qemu".to_owned()], &mut verdicts, &|_| {});
     let second = start.elapsed();
     assert!(again[0].accelerators.iter().all(|a| a.remembered || a.rejected.is_some()), "{again:?}");
     assert!(second < Duration::from_millis(1000), "took {second:?}");
@@ -243,4 +249,17 @@ fn a_base_is_opened_again_although_the_record_can_not_be_written_also_by_the_nex
     running.guest.reopen_base("system", base).unwrap();
     running.guest.force_off().unwrap();
     assert_eq!(ending(&running.events), Ending::Forced);
+}
+
+#[test]
+fn a_machine_with_every_device_that_this_qemu_has_starts() {
+    let mut bench = Bench::new(b'P');
+    let has = door().capabilities().devices;
+    bench.machine.devices = has;
+    bench.machine.display = Some((1280, 800));
+    let share = bench.machine.scratch.join("shared, ß");
+    std::fs::create_dir(&share).unwrap();
+    bench.machine.share = Some(share);
+    assert!(has.share && has.network, "{has:?}");
+    assert_eq!(ending(&bench.launch().events), Ending::PoweredOff);
 }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use pocketvm::hypervisor::qemu::TEMPLATE;
-use pocketvm::hypervisor::{Base, Hypervisor as _, Layer, Machine, MachineDisk};
+use pocketvm::hypervisor::{Base, Devices, Hypervisor as _, Layer, Machine, MachineDisk};
 
 use crate::bench::{door, machine};
 
@@ -13,12 +13,14 @@ fn described() -> Machine {
     machine.disks.push(MachineDisk {
         name: "user".into(),
         overlay: "/scratch/user.qcow2".into(),
+        size: 64 << 20,
         base: Some(Base { path: "/media/user.raw".into(), format: "raw".into(), below: vec![] }),
         controller: "virtio".into(),
     });
     machine.disks.push(MachineDisk {
         name: "paging".into(),
         overlay: "/scratch/paging.qcow2".into(),
+        size: 64 << 20,
         base: None,
         controller: "ahci".into(),
     });
@@ -316,7 +318,7 @@ fn firmware_tables_screen_and_machine_name_no_file() {
         &with("- display: { type: \"{{display}}\" }", "- display: { type: spice-app }"),
         "“type” can't be",
     );
-    refused(&with("type: q35", "type: q35, pflash0: x"), "“pflash0” is not on the list");
+    refused(&with("type: q35", "type: q35, pflash0: x"), "“pflash0” can't be “x”");
     refused(&with("type: q35", "type: \"q35,firmware=/x\""), "“type” can't be");
     refused(
         &and("- object: { qom-type: memory-backend-file, id: m, mem-path: \"/x\", size: 1 }"),
@@ -360,4 +362,108 @@ fn oversized_and_endless_templates_are_refused() {
     refused("machine: q35", "is not a list of options");
     refused(&and("- { k: de, vga: std }"), "not one “option: value”");
     refused("", "has no machine");
+}
+
+#[test]
+fn a_folder_and_the_clipboard_of_the_pc_are_the_users_to_share() {
+    let mut machine = described();
+    machine.headless = true;
+    machine.devices = Devices { network: true, ..Devices::default() };
+    let rendered = |machine: &Machine, template: &str| {
+        door()
+            .render(machine, template)
+            .map(|rendered| rendered.args.join("\n"))
+            .map_err(|error| error.to_string())
+    };
+    let without = rendered(&machine, TEMPLATE).unwrap();
+    assert!(!without.contains("9p") && !without.contains("vdagent"), "{without}");
+    machine.share = Some("/home/anna/exchange, ß".into());
+    let shared = rendered(&machine, TEMPLATE).unwrap();
+    assert!(shared.contains("path=/home/anna/exchange,, ß"), "{shared}");
+    let elsewhere = TEMPLATE.replace("path: \"{{share}}\"", "path: /etc");
+    assert!(rendered(&machine, &elsewhere).unwrap_err().contains("“path” can't be “/etc”"));
+    let listens = format!(
+        "{TEMPLATE}\n- chardev: {{ backend: qemu-vdagent, id: v, name: vdagent, clipboard: true }}\n"
+    );
+    assert!(rendered(&machine, &listens).unwrap_err().contains("“clipboard” can't be “true”"));
+
+    machine.devices.network = false;
+    machine.display = Some((1280, 800));
+    let more = rendered(&machine, TEMPLATE).unwrap();
+    assert!(!more.contains("-netdev") && more.contains("\"xres\":1280"), "{more}");
+}
+
+#[test]
+fn the_firmware_is_the_pcs_and_its_variables_are_the_machines() {
+    let mut machine = described();
+    machine.firmware = "uefi".into();
+    let rendered = |machine: &Machine, template: &str| {
+        door()
+            .render(machine, template)
+            .map(|rendered| rendered.args.join("\n"))
+            .map_err(|error| error.to_string())
+    };
+    assert!(rendered(&machine, TEMPLATE).unwrap_err().contains("a place for its variables"));
+    machine.chips.variables = Some("/scratch/firmware, ä.chip".into());
+    let args = rendered(&machine, TEMPLATE).unwrap();
+    assert!(args.contains("pflash0=firmware-code,pflash1=firmware-variables"), "{args}");
+    assert!(args.contains("\"filename\":\"/scratch/firmware, ä.chip\""), "{args}");
+    for (from, to, why) in [
+        ("filename: \"{{firmware_code}}\"", "filename: /etc/passwd", "“filename” must be"),
+        ("filename: \"{{firmware_variables}}\"", "filename: /etc/passwd", "“filename” must be"),
+        ("pflash1: firmware-variables", "pflash1: overlay-system", "“pflash1” can't be"),
+        (", pflash1: firmware-variables", "", "firmware-variables as pflash1"),
+    ] {
+        let error = rendered(&machine, &TEMPLATE.replacen(from, to, 1)).unwrap_err();
+        assert!(error.contains(why), "{to}: {error}");
+    }
+    // Without UEFI none of it is there to be used.
+    machine.firmware = "bios".into();
+    machine.chips = Default::default();
+    let code = "- machine: { type: q35, pflash0: firmware-code }";
+    assert!(
+        rendered(&machine, &TEMPLATE.replace("- machine: { type: q35 }", code))
+            .unwrap_err()
+            .contains("“pflash0”")
+    );
+}
+
+#[test]
+fn a_tpm_is_reached_through_its_socket_and_nothing_else_is() {
+    let mut machine = described();
+    machine.chips.tpm = Some("/scratch/tpm.chip".into());
+    let rendered = |machine: &Machine, template: &str| {
+        door()
+            .render(machine, template)
+            .map(|rendered| rendered.args.join("\n"))
+            .map_err(|error| error.to_string())
+    };
+    let args = rendered(&machine, TEMPLATE).unwrap();
+    assert!(args.contains("backend=socket,id=tpm,path=tpm.sock"), "{args}");
+    assert!(args.contains("chardev=tpm,id=tpm0,type=emulator"), "{args}");
+    for (from, to, why) in [
+        ("path: \"{{tpm}}\"", "path: /run/some.sock", "“path” can't be"),
+        ("type: emulator", "type: passthrough", "“type” can't be"),
+        ("type: emulator,", "type: emulator, path: /dev/tpm0,", "“path” is not on the list"),
+        ("- tpmdev:", "#", "must have one tpmdev"),
+        ("backend: socket,", "backend: socket, host: localhost,", "“host” is not on the list"),
+    ] {
+        let error = rendered(&machine, &TEMPLATE.replacen(from, to, 1)).unwrap_err();
+        assert!(error.contains(why), "{to}: {error}");
+    }
+    for (more, why) in [
+        ("- chardev: { backend: socket, id: other, path: tpm.sock }", "only behind its own"),
+        ("- device: { driver: virtio-serial-pci, chardev: tpm }", ""),
+        ("- device: { driver: isa-serial, chardev: tpm }", "the way to the machine's TPM"),
+        ("- serial: \"chardev:tpm\"", ""),
+        ("- tpmdev: { type: emulator, id: tpm1, chardev: tpm }", "must have one tpmdev"),
+    ] {
+        let error = rendered(&machine, &format!("{TEMPLATE}\n{more}\n")).unwrap_err();
+        assert!(error.contains(why), "{more}: {error}");
+    }
+    machine.chips.tpm = None;
+    let without = rendered(&machine, TEMPLATE).unwrap();
+    assert!(!without.contains("tpm"), "{without}");
+    let socket = format!("{TEMPLATE}\n- chardev: {{ backend: socket, id: x, path: tpm.sock }}\n");
+    assert!(rendered(&machine, &socket).unwrap_err().contains("“backend” can't be"));
 }

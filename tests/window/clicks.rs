@@ -104,7 +104,7 @@ fn why_and_the_alternatives_are_behind_one_click() {
 #[test]
 fn an_alternative_is_one_click_more_and_so_is_the_way_back() {
     let mut bench = at(scenes::ready);
-    bench.click("Why this?").click("Use TCG instead");
+    bench.click("Why this?").click("Use QEMU with TCG instead");
     let orders = bench.orders();
     let Some(Order::Do(Job::Plan(options))) = orders.last() else { panic!("{orders:?}") };
     assert_eq!(options.accelerator.as_deref(), Some("tcg"));
@@ -427,7 +427,7 @@ fn unplugging_is_invited_only_when_everything_has_ended_well() {
     bench.event(Event::Done { outcome: Outcome::Saved, text: "You can unplug the drive now".to_owned() });
     bench.keeps_quiet(&[told]);
     bench.say(Message::Ended(Ok(Outcome::Saved)));
-    bench.reads(&[told, "5 MiB of changes", "Nothing of the session is left on this PC."]);
+    bench.reads(&[told, "5 MiB of changes", "Nothing of the machine's data is left on this PC."]);
     assert_eq!(bench.focused().as_deref(), Some("Close"));
     bench.close();
     assert!(bench.is_closed(), "without a question");

@@ -123,10 +123,23 @@ pub fn plan() -> Plan {
         drive_room: Room { available: 21 * GIB, needed: GIB },
         disks: vec![disk("system", false), disk("thesis", true)],
         paging: Some(2 * GIB),
+        copied: None,
+        lacks: vec![],
         plain_scratch: true,
         needs_consent: false,
         refusals: vec![],
     }
+}
+
+/// On a PC with VirtualBox, which can't read the disks on the drive.
+pub fn copied_plan() -> Plan {
+    let hypervisor = Some(Choice {
+        hypervisor: "virtualbox".to_owned(),
+        version: Some("7.2.22".to_owned()),
+        accelerator: "hardware".to_owned(),
+        release_keys: Some("Right Ctrl".to_owned()),
+    });
+    Plan { hypervisor, copied: Some(9 * GIB), lacks: vec!["sound", "share"], needs_consent: true, ..plan() }
 }
 
 pub fn refused(reasons: &[Reason]) -> Plan {
@@ -139,8 +152,13 @@ pub fn refused(reasons: &[Reason]) -> Plan {
 }
 
 pub fn candidates() -> Vec<Candidate> {
-    let usable =
-        |name: &str, rate| Accelerator { name: name.to_owned(), rate, rejected: None, remembered: false };
+    let usable = |name: &str, rate| Accelerator {
+        name: name.to_owned(),
+        rate,
+        rejected: None,
+        remembered: false,
+        on_request: false,
+    };
     let rejected = |reason: &str, fix: Option<&str>| {
         Some(Rejection { reason: reason.to_owned(), fix: fix.map(str::to_owned) })
     };
@@ -148,6 +166,7 @@ pub fn candidates() -> Vec<Candidate> {
         Candidate {
             hypervisor: "qemu".to_owned(),
             version: Some("10.0.2".to_owned()),
+            edition: None,
             program: PathBuf::from("/usr/bin/qemu-system-x86_64"),
             found_in: "path",
             accelerators: vec![usable("kvm", Some(912_345)), usable("tcg", Some(31_000))],
@@ -156,6 +175,7 @@ pub fn candidates() -> Vec<Candidate> {
         Candidate {
             hypervisor: "qemu".to_owned(),
             version: Some("4.2.1".to_owned()),
+            edition: None,
             program: PathBuf::from("/home/anna/qemu/qemu-system-x86_64"),
             found_in: "drive",
             accelerators: vec![],
@@ -164,6 +184,7 @@ pub fn candidates() -> Vec<Candidate> {
         Candidate {
             hypervisor: "qemu".to_owned(),
             version: Some("9.1.0".to_owned()),
+            edition: None,
             program: PathBuf::from("/opt/qemu/qemu-system-x86_64"),
             found_in: "well-known",
             accelerators: vec![
@@ -172,8 +193,27 @@ pub fn candidates() -> Vec<Candidate> {
                     rate: None,
                     rejected: rejected("/dev/kvm can't be opened", Some("add yourself to the group kvm")),
                     remembered: true,
+                    on_request: false,
                 },
                 usable("tcg", None),
+            ],
+            rejected: None,
+        },
+        Candidate {
+            hypervisor: "virtualbox".to_owned(),
+            version: Some("7.2.22".to_owned()),
+            edition: None,
+            program: PathBuf::from("/usr/bin/VBoxManage"),
+            found_in: "path",
+            accelerators: vec![
+                usable("hardware", None),
+                Accelerator {
+                    name: "interpreter".to_owned(),
+                    rate: None,
+                    rejected: rejected("it is hundreds of times slower than the processor", None),
+                    remembered: false,
+                    on_request: true,
+                },
             ],
             rejected: None,
         },

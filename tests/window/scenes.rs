@@ -21,7 +21,7 @@ pub struct Scene {
 }
 
 /// All of them.
-pub const SCENES: [Scene; 49] = [
+pub const SCENES: [Scene; 51] = [
     Scene { name: "looking", set: |_, _| {} },
     Scene { name: "choosing", set: |bench, _| choosing(bench) },
     Scene { name: "checking", set: checking },
@@ -30,6 +30,8 @@ pub const SCENES: [Scene; 49] = [
     Scene { name: "ready-why", set: |bench, manner| why(bench, manner) },
     Scene { name: "ready-fresh", set: fresh },
     Scene { name: "ready-consent", set: consent },
+    Scene { name: "ready-copied", set: |bench, manner| ready_with(bench, manner, copied_plan()) },
+    Scene { name: "copying", set: copying },
     Scene { name: "refused", set: |bench, manner| refuse(bench, manner, &EVERY_REASON) },
     Scene { name: "starting", set: starting },
     Scene { name: "running", set: running },
@@ -122,6 +124,15 @@ pub fn ready_with(bench: &mut Bench, manner: Manner, plan: Plan) {
 fn why(bench: &mut Bench, manner: Manner) {
     ready(bench, manner);
     click(bench, manner, "ready-why");
+}
+
+/// The disks are on their way to this PC.
+pub fn copying(bench: &mut Bench, manner: Manner) {
+    ready_with(bench, manner, Plan { needs_consent: false, ..copied_plan() });
+    click(bench, manner, "ready-start");
+    bench.event(begins(Step::Prepare));
+    bench.event(Event::CopyProgress { done: 0, total: 9 * GIB });
+    bench.event(Event::CopyProgress { done: 2 * GIB, total: 9 * GIB });
 }
 
 fn fresh(bench: &mut Bench, manner: Manner) {

@@ -7,12 +7,14 @@ use std::path::Path;
 use std::{env, fs};
 
 use pocketvm_disk::merge::{OpenDisk, merge_images};
+use pocketvm_disk::overlay::Overlay;
 use pocketvm_disk::record::TwoSlot;
 use pocketvm_disk::root::BasePath;
 use pocketvm_disk::storage::memory::{Event, MemoryDevice, write_into};
 use pocketvm_disk::{GenerationId, redo, stamp, stamp_raw, undo};
 use pocketvm_disk_fuzz::hashes::{self, CLUSTER};
-use pocketvm_disk_fuzz::{commit, drive, is_clean, join, merge, overlay};
+use pocketvm_disk_fuzz::minimal::{self, Minimal};
+use pocketvm_disk_fuzz::{commit, drive, is_clean, join, merge, overlay, sparse};
 
 type Files = BTreeMap<String, Vec<u8>>;
 
@@ -61,6 +63,39 @@ fn main() {
         put("merge", name, &[&[pieces][..], &join(&[&base, &[], &upper])].concat());
     }
     journals(&upper, &put);
+    differencing(&upper, &put);
+}
+
+/// The smallest differencing disk of each format.
+fn differencing(upper: &[u8], put: &impl Fn(&str, &str, &[u8])) {
+    for Minimal { name, mut file, .. } in minimal::all() {
+        if name == "vhdx" {
+            shorten(&mut file);
+        }
+        let file = minimal::with_sums(file);
+        overlay(&file).expect("the smallest disks are sound");
+        put("overlay", name, &sparse::pack(sparse::SUMS, &file));
+        put("overlay", &format!("{name}-merged"), &sparse::pack(sparse::SUMS | sparse::MERGED, &file));
+        put("overlay", &format!("{name}-as-it-is"), &sparse::pack(0, &file));
+    }
+    put("overlay", "qcow2", &sparse::pack(0, upper));
+}
+
+/// A VHDX of three MiB with a block in parts: its blocks can't be smaller, but its disk, and what they hold.
+fn shorten(file: &mut Vec<u8>) {
+    const MIB: usize = 1 << 20;
+    file[(2 * MIB + 0x1_0020)..][..8].copy_from_slice(&(3 * MIB as u64).to_le_bytes());
+    file[MIB..MIB + 128].fill(0);
+    for (entry, value) in
+        [(0, 3 * MIB as u64 + 6), (1, 4 * MIB as u64 + 7), (2, 2), (4096, 5 * MIB as u64 + 6)]
+    {
+        file[MIB + entry * 8..][..8].copy_from_slice(&value.to_le_bytes());
+    }
+    file.resize(6 * MIB, 0);
+    file[3 * MIB + 512..].fill(0);
+    file[4 * MIB..4 * MIB + 1024].fill(5);
+    // The bits of the second block.
+    file[5 * MIB + 256] = 5;
 }
 
 /// A base that has been merged into.
@@ -171,7 +206,7 @@ fn manifests(sound: &hashes::Sound, put: &impl Fn(&str, &str, &[u8])) {
 fn compressed(name: &str, base: &[u8], put: &impl Fn(&str, &str, &[u8])) {
     use pocketvm_disk::qcow2::entry::Entry;
     use pocketvm_disk::qcow2::image::TableCache;
-    let image = overlay(base).expect("QEMU's image opens");
+    let Ok(Overlay::Qcow2(image)) = overlay(base) else { panic!("QEMU's image opens") };
     let mut cache = TableCache::default();
     let clusters = image.header().size >> image.header().cluster_bits;
     let kind = u8::from(name == "zstd") | ((image.header().cluster_bits - 9) as u8) << 1;

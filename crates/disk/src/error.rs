@@ -22,7 +22,7 @@ pub enum Error {
         /// Where the image is.
         image: String,
     },
-    /// The image contradicts the qcow2 specification or itself.
+    /// The image contradicts the specification of its format, or itself.
     #[error("the image is damaged, {what}: {image}")]
     Damaged {
         /// What is wrong, as a clause.
@@ -204,6 +204,27 @@ pub enum Refusal {
     /// Inconsistent reference counts or tables.
     #[error("the image has {0} errors in its tables")]
     Inconsistent(u64),
+    /// No signature of any format that overlays have.
+    #[error("the file is in none of the formats that hold changes to a disk")]
+    NotOverlay,
+    /// A base, a copy of one, or a disk of its own.
+    #[error("the file holds a whole disk, not changes")]
+    WholeDisk,
+    /// Not a whole disk that a child can be made for.
+    #[error("the file is not a copy of a base that a differencing disk can be made for")]
+    NotParent,
+    /// A version of a format that is not known, or no longer.
+    #[error("the differencing disk is of a version that is unknown here ({0})")]
+    OverlayVersion(String),
+    /// A stream, made for transport.
+    #[error("the differencing disk is compressed")]
+    CompressedOverlay,
+    /// A VHDX whose log was not replayed.
+    #[error("the VHDX file was not closed cleanly, and its log holds what belongs into its tables")]
+    UnfinishedLog,
+    /// Split into pieces, or a descriptor beside the data.
+    #[error("the differencing disk's data lies in several files, or beside its descriptor")]
+    SeveralFiles,
 }
 
 impl Refusal {
@@ -229,6 +250,16 @@ impl Refusal {
             }
             Refusal::HeaderTooLong(_) => {
                 "convert it with `qemu-img convert -O qcow2`, or give its backing file a shorter name"
+            }
+            Refusal::NotOverlay => "name the qcow2, VMDK, VDI, VHD or VHDX file that the hypervisor wrote to",
+            Refusal::WholeDisk => "name the differencing disk that the hypervisor wrote to",
+            Refusal::NotParent => "make the copy of the base again",
+            Refusal::OverlayVersion(_) => {
+                "copy it with the hypervisor that made it, into a differencing disk of the usual kind"
+            }
+            Refusal::UnfinishedLog => "open and close it once with Hyper-V: `Mount-VHD`, then `Dismount-VHD`",
+            Refusal::CompressedOverlay | Refusal::SeveralFiles => {
+                "copy it with the hypervisor that made it, into one growing file that is not compressed"
             }
         })
     }

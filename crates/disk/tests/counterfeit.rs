@@ -7,6 +7,7 @@ use std::io;
 
 use common::Random;
 use pocketvm_disk::merge::{OpenDisk, merge_images};
+use pocketvm_disk::overlay::Overlay;
 use pocketvm_disk::qcow2::check::check_image;
 use pocketvm_disk::qcow2::create::create_on;
 use pocketvm_disk::qcow2::image::{Image, Role, TableCache};
@@ -93,7 +94,7 @@ fn merge_on(lost: std::ops::Range<u64>, verify: bool) -> (MemoryDevice, Result<M
     let disk = OpenDisk {
         name: "d".to_owned(),
         base: BasePath::new("base").unwrap(),
-        overlay: Image::open(overlay, Role::Overlay).unwrap(),
+        overlay: Overlay::open(overlay).unwrap(),
         expected,
         next: GenerationId::random(),
     };

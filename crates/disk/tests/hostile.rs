@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use common::{Drive, Random, assert_clean, io, qemu, text};
 use pocketvm_disk::merge::{OpenDisk, merge_images};
+use pocketvm_disk::overlay::Overlay;
 use pocketvm_disk::qcow2::check::check_image;
 use pocketvm_disk::qcow2::create::create_on;
 use pocketvm_disk::qcow2::entry::Entry;
@@ -79,7 +80,7 @@ fn merge(device: &MemoryDevice, overlay: &[u8]) -> pocketvm_disk::Result<()> {
     let disk = OpenDisk {
         name: "d".to_owned(),
         base: BasePath::new("base").unwrap(),
-        overlay: Image::open(overlays.file("o"), Role::Overlay)?,
+        overlay: Overlay::open(overlays.file("o"))?,
         expected: generation,
         next: GenerationId::random(),
     };

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use common::{Drive, Random, assert_clean};
 use pocketvm_disk::merge::{OpenDisk, estimate_images, merge_images};
+use pocketvm_disk::overlay::Overlay;
 use pocketvm_disk::qcow2::create::create_on;
-use pocketvm_disk::qcow2::image::{Image, Role};
 use pocketvm_disk::record::TwoSlot;
 use pocketvm_disk::root::BasePath;
 use pocketvm_disk::storage::memory::{Event, MemoryDevice, MemoryStorage};
@@ -52,7 +52,7 @@ fn thirty_sessions(room: u64) -> (usize, u64) {
         let disk = OpenDisk {
             name: "d".to_owned(),
             base: BasePath::new("base").unwrap(),
-            overlay: Image::open(overlay, Role::Overlay).unwrap(),
+            overlay: Overlay::open(overlay).unwrap(),
             expected: generation,
             next: GenerationId::random(),
         };

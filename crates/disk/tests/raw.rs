@@ -10,7 +10,7 @@ use common::cuts::Files;
 use common::scene;
 use common::{Drive, Random, assert_clean, assert_same, io, qemu, text};
 use pocketvm_disk::merge::{OpenDisk, merge_images};
-use pocketvm_disk::qcow2::image::{Image, Role};
+use pocketvm_disk::overlay::Overlay;
 use pocketvm_disk::record::TwoSlot;
 use pocketvm_disk::root::BasePath;
 use pocketvm_disk::storage::memory::MemoryDevice;
@@ -170,7 +170,7 @@ impl Mixed {
         let disks = ["plain", "system"].iter().zip(self.ids).map(|(name, (expected, next))| OpenDisk {
             name: (*name).to_owned(),
             base: BasePath::new(name).unwrap(),
-            overlay: Image::open(self.overlays.file(name), Role::Overlay).unwrap(),
+            overlay: Overlay::open(self.overlays.file(name)).unwrap(),
             expected,
             next,
         });

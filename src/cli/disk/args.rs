@@ -107,8 +107,8 @@ pub struct RecordOption {
 /// What to merge, and how.
 #[derive(Debug, Args, Clone)]
 pub struct MergeArgs {
-    /// Pairs of a base and the overlay to merge into it. Overlays are only read; the name of the backing file in
-    /// them is not looked at
+    /// Pairs of a base and the overlay to merge into it: a qcow2 image, or a differencing VMDK, VDI, VHD or VHDX. Overlays
+    /// are only read; the name of the backing file in them is not looked at
     #[arg(required = true, num_args = 2.., value_names = ["BASE", "OVERLAY"], value_hint = ValueHint::FilePath)]
     pub images: Vec<PathBuf>,
     /// Which record.

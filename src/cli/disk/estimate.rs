@@ -1,12 +1,11 @@
 //! `disk merge --dry-run`: what a merge would take, without doing it, and whether there is room.
 
 use pocketvm_disk::merge::{OpenDisk, estimate_images};
-use pocketvm_disk::qcow2::image::{Image, Role};
 use pocketvm_disk::record::TwoSlot;
 use pocketvm_disk::root::{BasePath, Folder};
 use pocketvm_disk::storage::memory::{MemoryDevice, MemoryStorage};
 use pocketvm_disk::storage::{Access, FileStorage};
-use pocketvm_disk::{CommitFile, Estimate, GenerationId};
+use pocketvm_disk::{CommitFile, Estimate, GenerationId, Overlay};
 
 use super::pairs::{Pair, look};
 use super::record::Place;
@@ -39,10 +38,7 @@ pub fn estimate(place: &Place, pairs: &[Pair], desk: &Desk<'_>) -> Result<u8> {
                 Ok(OpenDisk {
                     name: pair.base.name.clone(),
                     base: BasePath::new(&pair.base.name)?,
-                    overlay: Image::open(
-                        FileStorage::open(&pair.overlay, Access::ReadStable)?,
-                        Role::Overlay,
-                    )?,
+                    overlay: Overlay::open(FileStorage::open(&pair.overlay, Access::ReadStable)?)?,
                     expected: GenerationId::random(),
                     next: GenerationId::random(),
                 })

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use pocketvm_disk::qcow2::image::{Image, Role};
 use pocketvm_disk::root::BasePath;
 use pocketvm_disk::storage::{Access, FileStorage, Storage as _};
-use pocketvm_disk::{BaseState, Error as Engine, GenerationId, Refusal};
+use pocketvm_disk::{BaseState, Error as Engine, GenerationId, Overlay, Refusal};
 
 use super::args::MergeArgs;
 use super::failure;
@@ -98,12 +98,14 @@ pub fn open(path: &Path, role: Role) -> Result<Image<FileStorage>> {
 /// What is wrong with the first pair of which something is.
 pub fn look(place: &Place, pairs: &[Pair]) -> Result<()> {
     for pair in pairs {
-        let overlay = open(&pair.overlay, Role::Overlay)?;
-        let format = overlay.extensions().backing_format.as_deref();
+        let overlay = FileStorage::open(&pair.overlay, Access::Read)
+            .and_then(Overlay::open)
+            .map_err(failure::looking)?;
+        let format = overlay.format_below();
         ensure_format(place, pair, format)?;
         let (of_base, state) =
             if pair.is_raw { raw(place, &pair.base)? } else { qcow2(place, pair, format)? };
-        let (of_overlay, image) = (overlay.header().size, pair.base.path.display().to_string());
+        let (of_overlay, image) = (overlay.virtual_size(), pair.base.path.display().to_string());
         if of_overlay < of_base {
             let error = Engine::Shrinks { overlay: of_overlay, base: of_base, image };
             return Err(failure::looking(error));

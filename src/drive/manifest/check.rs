@@ -2,7 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{Cpus, MAX_DISKS, MAX_KEPT_SAVES, Manifest, Memory, Mistake, RelativePath, Saves, Size};
+use super::{
+    Controller, Cpus, Firmware, HypervisorName, Hypervisors, MAX_DISKS, MAX_KEPT_SAVES, Manifest, Memory,
+    Mistake, RelativePath, Saves, Size,
+};
 use crate::drive::names;
 
 /// One step on the way to a value.
@@ -26,10 +29,27 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), Found> {
         within("paging", "size", paging.size, Size::mib(1), Size::gib(64))?;
     }
     saves(manifest.saves)?;
-    let template = &manifest.hypervisors.qemu.template;
-    if is_ours(template) {
-        let way = vec![Step::Key("hypervisors"), Step::Key("qemu"), Step::Key("template")];
-        return Err((way, kept_for_us(template)));
+    hypervisors(&manifest.hypervisors)?;
+    Ok(())
+}
+
+fn hypervisors(hypervisors: &Hypervisors) -> Result<(), Found> {
+    let order = &hypervisors.order;
+    let way = || vec![Step::Key("hypervisors"), Step::Key("order")];
+    if order.is_empty() {
+        let hint = "name at least one, or leave `order` out";
+        return Err((way(), Mistake::new("no hypervisor may run the machine", hint)));
+    }
+    if let Some(twice) = order.iter().enumerate().find(|(at, name)| order[..*at].contains(name)) {
+        let what = format!("`{}` is named twice", twice.1.as_str());
+        return Err((way(), Mistake::new(what, "name each hypervisor once")));
+    }
+    for name in HypervisorName::ALL {
+        let template = hypervisors.get(name.as_str()).and_then(|known| known.template.as_ref());
+        if let Some(template) = template.filter(|template| is_ours(template)) {
+            let way = vec![Step::Key("hypervisors"), Step::Key(name.as_str()), Step::Key("template")];
+            return Err((way, kept_for_us(template)));
+        }
     }
     Ok(())
 }
@@ -77,6 +97,22 @@ fn disks(manifest: &Manifest) -> Result<(), Found> {
         let what = format!("the machine has {} disks", manifest.disks.len());
         let hint = format!("a machine has at most {MAX_DISKS}");
         return Err((vec![Step::Key("disks"), Step::Item(MAX_DISKS)], Mistake::new(what, hint)));
+    }
+    let count = |wanted| manifest.disks.iter().filter(|disk| disk.controller == wanted).count();
+    let flashes = count(Controller::Flash);
+    let wanted = usize::from(manifest.machine.firmware == Firmware::Uefi);
+    if flashes != wanted {
+        let what = format!(
+            "a machine with the firmware `{}` has {} for its variables, not {flashes}",
+            manifest.machine.firmware.as_str(),
+            if wanted == 1 { "one disk" } else { "no disk" }
+        );
+        let hint = "with `firmware: uefi`, exactly one disk has `controller: flash`; otherwise none has";
+        return Err((vec![Step::Key("disks")], Mistake::new(what, hint)));
+    }
+    if count(Controller::Tpm) > 1 {
+        let mistake = Mistake::new("a machine has one TPM", "give `controller: tpm` to one disk at most");
+        return Err((vec![Step::Key("disks")], mistake));
     }
     let mut names = BTreeSet::new();
     let mut files = BTreeSet::new();

@@ -9,7 +9,6 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 
 use super::Mistake;
 use super::text::shown;
-use crate::drive::names;
 
 /// A `/`-separated path below the drive's root that is valid on Linux, macOS and Windows, on ext4, NTFS and exFAT.
 ///
@@ -77,11 +76,6 @@ impl RelativePath {
             }
         }
         Ok(RelativePath(text.to_owned()))
-    }
-
-    /// Where the template of QEMU lies unless the manifest says otherwise.
-    pub(super) fn qemu_template() -> RelativePath {
-        RelativePath(format!("{}/qemu.yaml.hbs", names::TEMPLATES))
     }
 
     /// As it stands in the manifest.

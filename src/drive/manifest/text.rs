@@ -108,6 +108,45 @@ impl DiskName {
 }
 
 checked_text! {
+    /// The size of a screen, `1280x800`: width and height in points, 320 to 7680 by 200 to 4320.
+    ScreenSize,
+    json_schema!({
+        "type": "string",
+        "pattern": "^[0-9]{3,4}x[0-9]{3,4}$",
+        "description": "Width and height in points, like `1280x800`.",
+    })
+}
+
+impl ScreenSize {
+    pub(super) fn parse(text: &str) -> Result<ScreenSize, Mistake> {
+        let fits =
+            |(width, height): &(u32, u32)| (320..=7680).contains(width) && (200..=4320).contains(height);
+        match ScreenSize::numbers(text).filter(fits) {
+            Some(_) => Ok(ScreenSize(text.to_owned())),
+            None => Err(Mistake::new(
+                format!("`{}` is not the size of a screen", shown(text)),
+                "write width and height in points like `1280x800`, at most 7680x4320",
+            )),
+        }
+    }
+
+    fn numbers(text: &str) -> Option<(u32, u32)> {
+        let (width, height) = text.split_once('x')?;
+        let number = |text: &str| {
+            let digits = (3..=4).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+            text.parse().ok().filter(|_| digits)
+        };
+        Some((number(width)?, number(height)?))
+    }
+
+    /// Width and height in points.
+    #[must_use]
+    pub fn size(&self) -> (u32, u32) {
+        ScreenSize::numbers(&self.0).unwrap_or_default()
+    }
+}
+
+checked_text! {
     /// An Ethernet address of one machine, `52:54:00:12:34:56`, in small letters.
     Mac,
     json_schema!({

@@ -21,8 +21,13 @@ pub enum Intent {
     Memory(u64),
     /// Guest CPUs.
     Cpus(u32),
-    /// Use this accelerator.
-    Accelerator(String),
+    /// Use this hypervisor with this accelerator.
+    RunOn {
+        /// The hypervisor.
+        hypervisor: String,
+        /// The accelerator.
+        accelerator: String,
+    },
     /// Everything as proposed: memory, CPUs, accelerator.
     Proposed,
     /// Keep, or discard, the changes to this disk.

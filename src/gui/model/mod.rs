@@ -220,6 +220,9 @@ impl Model {
                 }
                 self.run.on_guest(guest);
             }
+            Event::CopyProgress { done, total } => {
+                self.run.copying.get_or_insert_default().on_progress(done, total, now);
+            }
             Event::MergeProgress { done, total } => {
                 if let Stage::Saving(saving) = &mut self.stage {
                     saving.on_progress(done, total, now);
@@ -307,12 +310,13 @@ impl Model {
                 self.options.cpus = Some(cpus);
                 return self.plan_again();
             }
-            Intent::Accelerator(name) => {
-                self.options.accelerator = Some(name);
+            Intent::RunOn { hypervisor, accelerator } => {
+                (self.options.hypervisor, self.options.accelerator) = (Some(hypervisor), Some(accelerator));
                 return self.plan_again();
             }
             Intent::Proposed => {
-                (self.options.memory, self.options.cpus, self.options.accelerator) = (None, None, None);
+                (self.options.memory, self.options.cpus) = (None, None);
+                (self.options.hypervisor, self.options.accelerator) = (None, None);
                 return self.plan_again();
             }
             Intent::Keep(disk, keep) => {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::stage::Saving;
 use crate::hypervisor::GuestEvent;
 use crate::session::event::{Notice, Step};
 
@@ -65,6 +66,8 @@ pub struct Run {
     pub troubles: Vec<Notice>,
     /// The guest was asked to shut down.
     pub shutting_down: bool,
+    /// How far the disks are copied to this PC; none where they need not be.
+    pub copying: Option<Saving>,
     /// Bytes that are saved on the drive; none until they are.
     pub saved: Option<u64>,
 }

@@ -39,7 +39,7 @@ pub struct Asked {
     pub(super) reply: Sender<Option<Answer>>,
 }
 
-/// How far saving is.
+/// How far saving, or copying the disks to this PC, is.
 #[derive(Debug, Clone, Default)]
 pub struct Saving {
     /// Bytes done.

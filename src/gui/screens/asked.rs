@@ -36,7 +36,7 @@ pub fn show(ui: &mut Ui, scene: &Scene<'_>, asked: &Asked) {
             Subject::Unclean(ending) => {
                 let key = match ending {
                     Ending::Panicked => "unclean-panicked",
-                    Ending::HypervisorDied { .. } => "unclean-died",
+                    Ending::HypervisorDied { .. } | Ending::WrittenElsewhere { .. } => "unclean-died",
                     Ending::Forced | Ending::PoweredOff => "unclean-forced",
                 };
                 title(ui, &words.say(key));
@@ -50,7 +50,7 @@ pub fn show(ui: &mut Ui, scene: &Scene<'_>, asked: &Asked) {
                     ui.label(words.say("leftover-safe-changes"));
                 });
             }
-            Subject::PlainScratch => {
+            Subject::PlainScratch { .. } => {
                 title(ui, &words.say("ready-consent-title"));
                 panel(ui, scene, Tone::Attention, &words.say("ready-consent-text"), |_| {});
             }

@@ -41,7 +41,10 @@ pub fn show(ui: &mut Ui, scene: &Scene<'_>) {
         };
         refusals(ui, scene, plan);
         consent(ui, scene, plan);
-        card(ui, scene, &words.say("ready-runs-on"), |ui| why::show(ui, scene, plan));
+        card(ui, scene, &words.say("ready-runs-on"), |ui| {
+            why::show(ui, scene, plan);
+            limits(ui, scene, plan);
+        });
         resources(ui, scene, plan);
         disks(ui, scene, plan);
         room(ui, scene, plan);
@@ -160,6 +163,9 @@ fn consent(ui: &mut Ui, scene: &Scene<'_>, plan: &Plan) {
     if plan.needs_consent {
         panel(ui, scene, Tone::Attention, &words.say("ready-consent-title"), |ui| {
             ui.label(words.say("ready-consent-text"));
+            if let Some(copied) = plan.copied {
+                ui.label(words.with("ready-consent-copied", [("size", words.bytes(copied).into())]));
+            }
             let mut given = scene.model.options.accept_plain_scratch;
             if ui.checkbox(&mut given, words.say("ready-consent")).changed() {
                 scene.want(Intent::Consent(given));
@@ -167,6 +173,18 @@ fn consent(ui: &mut Ui, scene: &Scene<'_>, plan: &Plan) {
         });
     } else if plan.plain_scratch {
         quiet(ui, scene, &words.say("ready-plain"));
+    }
+}
+
+/// What this hypervisor needs, and what it can't.
+fn limits(ui: &mut Ui, scene: &Scene<'_>, plan: &Plan) {
+    let words = scene.words;
+    if let Some(copied) = plan.copied {
+        ui.label(words.with("ready-copied", [("size", words.bytes(copied).into())]));
+    }
+    if !plan.lacks.is_empty() {
+        let lacks: Vec<String> = plan.lacks.iter().map(|name| words.say(&format!("device-{name}"))).collect();
+        ui.label(words.with("ready-lacks", [("devices", lacks.join(", ").into())]));
     }
 }
 
@@ -193,7 +211,11 @@ fn resources(ui: &mut Ui, scene: &Scene<'_>, plan: &Plan) {
             ui.label(cpus.to_string());
             ui.end_row();
         });
-        if options.memory.is_some() || options.cpus.is_some() || options.accelerator.is_some() {
+        if options.memory.is_some()
+            || options.cpus.is_some()
+            || options.hypervisor.is_some()
+            || options.accelerator.is_some()
+        {
             let proposed = ui.button(words.say("ready-proposed"));
             wants(scene, &proposed, || Intent::Proposed);
         }

@@ -34,7 +34,8 @@ pub fn show(ui: &mut Ui, scene: &Scene<'_>, saving: &Saving) {
     });
 }
 
-fn progress(ui: &mut Ui, scene: &Scene<'_>, saving: &Saving, total: u64) {
+/// How much is done, how fast it goes, and how long it will take.
+pub fn progress(ui: &mut Ui, scene: &Scene<'_>, saving: &Saving, total: u64) {
     let words = scene.words;
     let part = if total == 0 { 1.0 } else { saving.done as f64 / total as f64 };
     ui.add(ProgressBar::new(part as f32).desired_height(theme::BAR).fill(scene.palette.action).text(

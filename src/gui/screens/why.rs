@@ -7,7 +7,8 @@ use crate::gui::scene::Scene;
 use crate::gui::signs::{Sign, sign};
 use crate::gui::theme;
 use crate::gui::widgets::{quiet, wants};
-use crate::hypervisor::{Candidate, Rejection};
+use crate::gui::words::Words;
+use crate::hypervisor::{self, Candidate, Rejection};
 use crate::session::plan::{Choice, Plan};
 
 /// The choice, and the reasons behind one click.
@@ -20,9 +21,9 @@ pub fn show(ui: &mut Ui, scene: &Scene<'_>, plan: &Plan) {
                 ui.label(words.with(
                     "ready-with",
                     [
-                        ("hypervisor", hypervisor(&choice.hypervisor).into()),
+                        ("hypervisor", hypervisor::title(&choice.hypervisor).into()),
                         ("version", version.into()),
-                        ("accelerator", accelerator(&choice.accelerator).into()),
+                        ("accelerator", accelerator(words, &choice.accelerator).into()),
                     ],
                 ));
             }
@@ -41,10 +42,15 @@ pub fn show(ui: &mut Ui, scene: &Scene<'_>, plan: &Plan) {
         ui.label(words.say("ready-nothing-found"));
     }
     let mut chosen = plan.hypervisor.as_ref();
-    let mut offered: Vec<String> = chosen.iter().map(|choice| choice.accelerator.clone()).collect();
+    let mut offered: Vec<(String, String)> =
+        chosen.iter().map(|choice| (choice.hypervisor.clone(), choice.accelerator.clone())).collect();
     for candidate in &scene.model.candidates {
         let version = candidate.version.as_deref().unwrap_or_default();
-        ui.label(format!("{} {version}  {}", hypervisor(&candidate.hypervisor), candidate.program.display()));
+        ui.label(format!(
+            "{} {version}  {}",
+            hypervisor::title(&candidate.hypervisor),
+            candidate.program.display()
+        ));
         ui.indent(&candidate.program, |ui| {
             if let Some(rejected) = &candidate.rejected {
                 rejection(ui, scene, "", rejected);
@@ -60,18 +66,21 @@ fn accelerators(
     scene: &Scene<'_>,
     candidate: &Candidate,
     chosen: &mut Option<&Choice>,
-    offered: &mut Vec<String>,
+    offered: &mut Vec<(String, String)>,
 ) {
     let words = scene.words;
     for one in &candidate.accelerators {
-        let name = accelerator(&one.name);
+        let name = accelerator(words, &one.name);
+        let pair = (candidate.hypervisor.clone(), one.name.clone());
         if let Some(rejected) = &one.rejected {
             rejection(ui, scene, &name, rejected);
             continue;
         }
         // The first that is usable is taken.
-        let is_it =
-            |choice: &mut &Choice| choice.accelerator == one.name && choice.version == candidate.version;
+        let is_it = |choice: &mut &Choice| {
+            (&choice.hypervisor, &choice.accelerator) == (&pair.0, &pair.1)
+                && choice.version == candidate.version
+        };
         let is_chosen = chosen.take_if(is_it).is_some();
         let verdict = words.say(if is_chosen { "ready-chosen" } else { "ready-usable" });
         ui.horizontal_wrapped(|ui| {
@@ -80,10 +89,15 @@ fn accelerators(
             }
             ui.label(format!("{name}: {verdict}"));
             // The session takes the first that has this name, and so does the offer.
-            if !is_chosen && !offered.contains(&one.name) {
-                offered.push(one.name.clone());
-                let instead = ui.button(words.with("ready-use", [("accelerator", name.as_str().into())]));
-                wants(scene, &instead, || Intent::Accelerator(one.name.clone()));
+            if !is_chosen && !offered.contains(&pair) {
+                offered.push(pair.clone());
+                let title = hypervisor::title(&candidate.hypervisor);
+                let instead = ui.button(words.with(
+                    "ready-use",
+                    [("hypervisor", title.into()), ("accelerator", name.as_str().into())],
+                ));
+                let (hypervisor, accelerator) = pair.clone();
+                wants(scene, &instead, || Intent::RunOn { hypervisor, accelerator });
             }
         });
         if let Some(rate) = one.rate {
@@ -104,13 +118,9 @@ fn rejection(ui: &mut Ui, scene: &Scene<'_>, name: &str, rejected: &Rejection) {
 }
 
 /// As people write it.
-fn hypervisor(name: &str) -> String {
+fn accelerator(words: &Words, name: &str) -> String {
     match name {
-        "qemu" => "QEMU".to_owned(),
-        other => other.to_owned(),
+        "hardware" | "interpreter" => words.say(&format!("accelerator-{name}")),
+        other => other.to_uppercase(),
     }
-}
-
-fn accelerator(name: &str) -> String {
-    name.to_uppercase()
 }

@@ -2,6 +2,7 @@
 
 use eframe::egui::{Spinner, Ui};
 
+use super::saving;
 use crate::gui::model::Intent;
 use crate::gui::scene::Scene;
 use crate::gui::theme;
@@ -47,7 +48,13 @@ pub fn show(ui: &mut Ui, scene: &Scene<'_>, step: Option<Step>) {
             Some(step) => words.say(&format!("step-{}", step.word())),
             None => words.say("working-text"),
         };
-        waiting(ui, &text);
+        match &model.run.copying {
+            Some(copying) if step == Some(Step::Prepare) && copying.total.is_some() => {
+                ui.label(words.say("copying-text"));
+                saving::progress(ui, scene, copying, copying.total.unwrap_or_default());
+            }
+            _ => waiting(ui, &text),
+        }
     });
 }
 

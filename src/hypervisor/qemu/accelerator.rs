@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::probe::{self, Patience, Proof};
 use crate::host::programs::{self, Device};
+use crate::hypervisor::rendering::plain;
 use crate::hypervisor::{Accelerator, Rejection, Verdict, Verdicts};
 
 /// Emulation: always there, and the yardstick for the others.
@@ -45,7 +46,7 @@ pub fn judge(
     offered: &[String],
     remembered: &mut Verdicts,
     deadline: Instant,
-    say: &dyn Fn(&str),
+    say: &(dyn Fn(&str) + Sync),
 ) -> Vec<Accelerator> {
     let wanted = programs::accelerators().iter().copied().filter(|name| offered.iter().any(|o| o == name));
     // The yardstick is measured first, and only where it is not known.
@@ -106,7 +107,7 @@ impl Judge<'_> {
     }
 
     fn with(&self, rate: Option<u64>, rejected: Option<Rejection>, remembered: bool) -> Accelerator {
-        Accelerator { name: self.name.into(), rate, rejected, remembered }
+        Accelerator { name: self.name.into(), rate, rejected, remembered, on_request: false }
     }
 
     /// Where the verdict is kept: one place for each accelerator of each program, so that an updated QEMU's verdict
@@ -223,11 +224,6 @@ impl Outcome {
             _ => None,
         }
     }
-}
-
-/// One short line without control characters.
-pub fn plain(words: &str) -> String {
-    words.chars().filter(|c| !c.is_control()).take(160).collect()
 }
 
 #[cfg(test)]

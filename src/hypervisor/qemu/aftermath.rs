@@ -22,7 +22,7 @@ const LENGTH: u64 = 1 << 20;
 /// How the guest in `scratch` ended; none if none was started there, or if it still runs.
 pub fn ending(scratch: &Path) -> Result<Option<Ending>> {
     let Some(record) = Record::read(scratch)? else { return Ok(None) };
-    if record.process.is_alive() {
+    if record.started.process.is_alive() {
         return Ok(None);
     }
     let mut reader = Reader::new(record.disks.into_keys().collect());

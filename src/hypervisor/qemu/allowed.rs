@@ -2,19 +2,22 @@
 //! write any file, open ports and start programs. So [`super::rules`] is a list of what is known to be harmless, and what is
 //! not on it is refused.
 
+use std::path::Path;
+
 use serde_json::{Map, Value};
 
-use super::disks;
-use super::rules::{Is, RULES, Rule};
-use super::template::{self, Setting};
+use super::rules::{DRIVERS, Is, RULES, Rule, SHARING_DRIVER, SHARING_OPTION, TPM_DRIVERS, TPM_OPTION};
+use super::template::{self, FORMAT, Setting};
+use super::{disks, tpm};
 use crate::hypervisor::Machine;
+use crate::hypervisor::rendering::shown;
 use crate::{Error, Kind, Result};
 
 /// Checks every setting of a rendered template for `machine`.
 ///
 /// # Errors
 /// The first setting that is not on the list, or what the disks lack, in one sentence.
-pub fn check(settings: &[Setting], machine: &Machine) -> Result<()> {
+pub fn check(settings: &[Setting], machine: &Machine, uefi: Option<&Path>) -> Result<()> {
     for setting in settings.iter().filter(|setting| setting.option != "blockdev") {
         check_setting(setting, machine).map_err(|why| refused(setting, &why))?;
     }
@@ -25,21 +28,45 @@ pub fn check(settings: &[Setting], machine: &Machine) -> Result<()> {
             _ => return Err(lacking(format!("the template for QEMU has {option} more than once"))),
         }
     }
-    disks::check(settings, machine)
+    check_tpm(settings, machine)?;
+    disks::check(settings, machine, uefi)
+}
+
+/// A machine with a TPM reaches it once, through its socket, and nothing else does: what speaks there may change its state.
+fn check_tpm(settings: &[Setting], machine: &Machine) -> Result<()> {
+    if machine.chips.tpm.is_none() {
+        return Ok(());
+    }
+    let text = |setting: &Setting, key: &str| {
+        template::map(&setting.value).get(key).and_then(Value::as_str).unwrap_or_default().to_owned()
+    };
+    let emulators: Vec<_> = settings.iter().filter(|setting| setting.option == TPM_OPTION).collect();
+    let [emulator] = emulators[..] else {
+        return Err(lacking(format!(
+            "the template for QEMU must have one {TPM_OPTION} for the machine's TPM"
+        )));
+    };
+    let channel = text(emulator, "chardev");
+    for setting in settings.iter().filter(|setting| setting.option == "chardev") {
+        let is_socket = text(setting, "backend") == "socket";
+        let is_tpm = text(setting, "path") == tpm::SOCKET && text(setting, "id") == channel;
+        if is_socket != is_tpm {
+            return Err(refused(
+                setting,
+                "only the machine's TPM is behind a socket, and only behind its own",
+            ));
+        }
+    }
+    let mut others = settings.iter().filter(|setting| setting.option != TPM_OPTION);
+    match others.find(|setting| text(setting, "chardev") == channel) {
+        Some(setting) => Err(refused(setting, "this is the way to the machine's TPM")),
+        None => Ok(()),
+    }
 }
 
 /// The error for one setting.
 pub fn refused(setting: &Setting, why: &str) -> Error {
-    let place = format!("line {} after rendering", setting.line);
-    Error::new(
-        Kind::Drive,
-        format!(
-            "the template for QEMU has a setting that is not allowed: {}: {why} ({place})",
-            shown(&setting.option)
-        ),
-    )
-    .safe("nothing was started")
-    .hint("remove the setting from the template, or compare it with templates/qemu.yaml.hbs of this PocketVM version")
+    FORMAT.refused(&setting.option, why, Some(setting.line))
 }
 
 /// The error for something that must be there.
@@ -49,16 +76,15 @@ pub fn lacking(what: String) -> Error {
         .hint("compare the template with templates/qemu.yaml.hbs of this PocketVM version")
 }
 
-/// Words of the template in a message: short, and without control characters.
-pub fn shown(words: &str) -> String {
-    let short: String = words.chars().filter(|c| !c.is_control()).take(60).collect();
-    format!("“{short}”")
-}
-
 fn check_setting(setting: &Setting, machine: &Machine) -> Result<(), String> {
     let rule = RULES
         .iter()
         .find(|rule| rule.option == setting.option)
+        .filter(|rule| match rule.option {
+            SHARING_OPTION => machine.share.is_some(),
+            TPM_OPTION => machine.chips.tpm.is_some(),
+            _ => true,
+        })
         .ok_or_else(|| "this option is not on the list".to_owned())?;
     match (&setting.value, rule.word) {
         (Value::Object(map), _) if !rule.keys.is_empty() => check_map(rule, map, machine),
@@ -130,7 +156,21 @@ fn fits(is: Is, value: &Value, machine: &Machine) -> bool {
         Is::Accelerator => text == machine.accelerator,
         Is::Memory => text == format!("{}M", machine.memory_mib),
         Is::Cpus => text == machine.cpus.to_string(),
-        Is::SerialLog => template::text(&machine.serial_log).is_ok_and(|path| path == text),
+        Is::Backend => {
+            matches!(text, "file" | "qemu-vdagent") || (text == "socket" && machine.chips.tpm.is_some())
+        }
+        Is::ChannelPath => {
+            machine.serial_log.to_str() == Some(text) || (machine.chips.tpm.is_some() && text == tpm::SOCKET)
+        }
+        Is::FirmwareCode => machine.firmware == "uefi" && text == disks::FIRMWARE_CODE,
+        Is::FirmwareVariables => machine.chips.variables.is_some() && text == disks::FIRMWARE_VARIABLES,
+        Is::Driver => {
+            DRIVERS.contains(&text)
+                || (text == SHARING_DRIVER && machine.share.is_some())
+                || (TPM_DRIVERS.contains(&text) && machine.chips.tpm.is_some())
+        }
+        Is::Share => machine.share.as_deref().and_then(|share| share.to_str()) == Some(text),
+        Is::Clipboard => text == "off" || (text == "on" && machine.devices.clipboard),
         Is::Overlay => machine.disks.iter().any(|disk| disks::overlay_node(&disk.name) == text),
         Is::MachineType => {
             let version = text.strip_prefix("pc-q35-").or_else(|| text.strip_prefix("pc-i440fx-"));

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::accelerator;
 use crate::drive::names;
 use crate::host::{child, programs};
+use crate::hypervisor::rendering::plain;
 use crate::hypervisor::{Candidate, Places, Rejection, Verdicts};
 
 const PROGRAM: &str = "qemu-system-x86_64";
@@ -26,7 +27,7 @@ const MOST_PROGRAMS: usize = 6;
 const OLDEST: (u32, u32) = (6, 2);
 
 /// Every QEMU on this PC and on the drive, best first, each accelerator with its verdict.
-pub fn detect(places: &Places, remembered: &mut Verdicts, say: &dyn Fn(&str)) -> Vec<Candidate> {
+pub fn detect(places: &Places, remembered: &mut Verdicts, say: &(dyn Fn(&str) + Sync)) -> Vec<Candidate> {
     let deadline = Instant::now() + BUDGET;
     let mut seen: Vec<PathBuf> = Vec::new();
     let mut candidates = Vec::new();
@@ -66,11 +67,12 @@ fn look_at(
     found_in: &'static str,
     remembered: &mut Verdicts,
     deadline: Instant,
-    say: &dyn Fn(&str),
+    say: &(dyn Fn(&str) + Sync),
 ) -> Candidate {
     let mut candidate = Candidate {
-        hypervisor: "qemu".into(),
+        hypervisor: super::NAME.into(),
         version: None,
+        edition: None,
         program,
         found_in,
         accelerators: Vec::new(),
@@ -84,7 +86,7 @@ fn examine(
     candidate: &mut Candidate,
     remembered: &mut Verdicts,
     deadline: Instant,
-    say: &dyn Fn(&str),
+    say: &(dyn Fn(&str) + Sync),
 ) -> Result<(), Rejection> {
     let reject = |reason: String, fix: &str| Rejection { reason, fix: Some(fix.into()) };
     let text = ask(&candidate.program, &["--version"])
@@ -115,7 +117,7 @@ pub fn ask(program: &Path, arguments: &[&str]) -> Result<String, String> {
         None => Err("it does not answer".into()),
         Some(status) if !status.success() => {
             let last = said.stderr.lines().last().unwrap_or_default();
-            Err(format!("{} {}", child::describe(status), accelerator::plain(last)).trim().to_owned())
+            Err(format!("{} {}", child::describe(status), plain(last)).trim().to_owned())
         }
         Some(_) => Ok(said.stdout),
     }

@@ -6,17 +6,26 @@
 //! What lies below a base is none of the template's business: it says `backing: null`, so that QEMU follows no name that an
 //! image has, and once that is checked [`add_layers`] puts in the layers that the machine names.
 
+use std::path::Path;
+
 use serde_json::{Map, Value};
 
-use super::allowed::{lacking, refused, shown};
-use super::template::{self, Setting, text};
+use super::allowed::{lacking, refused};
+use super::template::{self, Setting};
 use crate::Result;
+use crate::hypervisor::rendering::{shown, text};
 use crate::hypervisor::{Base, Layer, Machine, MachineDisk};
 
 /// The node a disk device is attached to: the overlay's qcow2 layer.
 pub fn overlay_node(disk: &str) -> String {
     format!("overlay-{disk}")
 }
+
+/// The firmware's code, of this PC.
+pub const FIRMWARE_CODE: &str = "firmware-code";
+
+/// The firmware's variables.
+pub const FIRMWARE_VARIABLES: &str = "firmware-variables";
 
 /// The overlay's file.
 fn overlay_file_node(disk: &str) -> String {
@@ -100,6 +109,23 @@ fn nodes_of(disk: &MachineDisk) -> Result<Vec<Node>> {
     Ok(nodes)
 }
 
+/// The nodes of a part of the firmware: its code, which is only read, or its variables.
+fn nodes_of_firmware(part: &str, path: &Path) -> Result<[Node; 2]> {
+    let file_node = format!("file-{part}");
+    let mut file = serde_json::json!({ "driver": "file", "node-name": file_node, "filename": text(path)? });
+    let mut format = serde_json::json!({ "driver": "raw", "node-name": part, "file": file_node });
+    if part == FIRMWARE_CODE {
+        for node in [&mut file, &mut format] {
+            node["read-only"] = true.into();
+        }
+    }
+    let node = |what: String, fixed, tuning| Node { what, ..node("", "", fixed, tuning) };
+    Ok([
+        node(format!("the file of {part}"), file, Tuning::File),
+        node(part.to_owned(), format, Tuning::Format),
+    ])
+}
+
 /// The options of a base's format layer as a template has to give them: it stands alone.
 fn base_options(disk: &str, format: &str) -> Value {
     let mut options = serde_json::json!({
@@ -161,8 +187,13 @@ pub fn add_layers(settings: &mut [Setting], machine: &Machine) -> Result<()> {
 /// # Errors
 /// A node that no disk of the machine has, or one that is not as it has to be, or lacks; a disk that is not attached, or
 /// twice, or without its `stop` policies.
-pub fn check(settings: &[Setting], machine: &Machine) -> Result<()> {
+pub fn check(settings: &[Setting], machine: &Machine, uefi: Option<&Path>) -> Result<()> {
     let mut expected = Vec::new();
+    if let (Some(code), Some(variables)) = (uefi, &machine.chips.variables) {
+        expected.extend(nodes_of_firmware(FIRMWARE_CODE, code)?);
+        expected.extend(nodes_of_firmware(FIRMWARE_VARIABLES, variables)?);
+        check_flash(settings)?;
+    }
     for disk in &machine.disks {
         expected.extend(nodes_of(disk)?);
     }
@@ -232,4 +263,16 @@ fn check_device(disk: &MachineDisk, settings: &[Setting]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Code and variables are where the firmware looks for them.
+fn check_flash(settings: &[Setting]) -> Result<()> {
+    let machine = settings.iter().find(|setting| setting.option == "machine");
+    let flash = |key: &str| machine.and_then(|machine| template::map(&machine.value).get(key)?.as_str());
+    if flash("pflash0") == Some(FIRMWARE_CODE) && flash("pflash1") == Some(FIRMWARE_VARIABLES) {
+        return Ok(());
+    }
+    Err(lacking(format!(
+        "the template for QEMU must give the machine {FIRMWARE_CODE} as pflash0 and {FIRMWARE_VARIABLES} as pflash1"
+    )))
 }

@@ -10,9 +10,11 @@ use super::disks;
 use super::qmp::{Client, QmpError};
 use super::record::{BaseRecord, DiskRecord, Record};
 use super::running::{self, Process};
+use super::tpm::{self, Tpm};
 use crate::drive::names;
 use crate::host::channel::{self, Prepared, Side};
 use crate::host::child::{self, Handle, Identity};
+use crate::hypervisor::record::Started;
 use crate::hypervisor::{Machine, Rendered, Running};
 use crate::{Error, Kind, Result};
 
@@ -35,13 +37,17 @@ pub fn channel_arguments() -> &'static [&'static str] {
     }
 }
 
-/// Starts QEMU and lets the guest run.
-pub fn launch(machine: &Machine, rendered: &Rendered) -> Result<Running> {
+/// Starts QEMU, and beside it the program `tpm` if the machine has one, and lets the guest run.
+pub fn launch(machine: &Machine, rendered: &Rendered, tpm: Option<&Path>) -> Result<Running> {
     let scratch = &machine.scratch;
     let cannot = |why: String| {
         Error::new(Kind::Hypervisor, format!("QEMU can't be started: {}", rendered.program.display()))
             .safe("the drive is unchanged")
             .because(why)
+    };
+    let tpm = match (tpm, &machine.chips.tpm) {
+        (Some(program), Some(file)) => Some(Tpm::prepare(program, scratch, file)?),
+        _ => None,
     };
     let mut prepared =
         Prepared::new(scratch, names::CONTROL_SOCKET).map_err(|error| cannot(error.to_string()))?;
@@ -62,9 +68,17 @@ pub fn launch(machine: &Machine, rendered: &Rendered) -> Result<Running> {
         Ok::<_, QmpError>((client, events))
     };
     // Before anything else: should this launcher be killed now, the next one must find the process.
-    let record =
-        identity.clone().map(|process| Record { process, disks: disk_records(machine, &rendered.args) });
+    let record = identity.clone().map(|process| {
+        let started = Started { hypervisor: super::NAME.into(), process };
+        Record { started, disks: disk_records(machine, &rendered.args) }
+    });
     let recorded = record.as_ref().map_or(Ok(()), |record| record.write(scratch));
+    // QEMU waits for it, and is known by now: with QEMU it will be found.
+    if let Err(error) = tpm.map_or(Ok(()), Tpm::start) {
+        let _ = process.start_kill();
+        let _ = process.wait();
+        return Err(error.safe("the drive is unchanged"));
+    }
     let connected = recorded.map_err(|_| QmpError::Closed).and_then(|()| start());
     let (client, events, record) = match (connected, record) {
         (Ok((client, events)), Some(record)) => (client, events, record),
@@ -72,7 +86,9 @@ pub fn launch(machine: &Machine, rendered: &Rendered) -> Result<Running> {
             // It ended by itself, or hangs before its first word.
             let _ = process.start_kill();
             let ended = process.wait().map(child::describe).unwrap_or_default();
-            let said = last_words(scratch);
+            tpm::end(scratch);
+            let said = [last_words(scratch), tpm::last_words(scratch)];
+            let said = said.into_iter().filter(|said| !said.is_empty()).collect::<Vec<_>>().join("; ");
             let why = connected.err().map_or(ended.clone(), |error| match error {
                 QmpError::Closed => ended,
                 silent => silent.to_string(),
@@ -84,30 +100,21 @@ pub fn launch(machine: &Machine, rendered: &Rendered) -> Result<Running> {
     {
         let _ = process.start_kill();
         let _ = process.wait();
+        tpm::end(scratch);
         return Err(error);
     }
-    let handle = Handle::open(&record.process);
+    let handle = Handle::open(&record.started.process);
     Ok(running::attend(scratch, client, events, Process::Own { child: process, handle }, record))
-}
-
-/// Whether a QEMU was ever started in `scratch`. A record that is damaged proves it as well as any.
-pub fn was_started(scratch: &Path) -> Result<bool> {
-    Record::exists(scratch)
-}
-
-/// Whether a QEMU that was started in `scratch` still runs.
-pub fn runs(scratch: &Path) -> Result<bool> {
-    Ok(Record::read(scratch)?.is_some_and(|record| record.process.is_alive()))
 }
 
 /// Takes over a QEMU that still runs in `scratch`.
 pub fn adopt(scratch: &Path) -> Result<Option<Running>> {
     let Some(record) = Record::read(scratch)? else { return Ok(None) };
-    let Some(handle) = Handle::open(&record.process) else { return Ok(None) };
+    let Some(handle) = Handle::open(&record.started.process) else { return Ok(None) };
     let unreachable = |why: String| {
         Error::new(
             Kind::Hypervisor,
-            format!("a guest still runs but can't be reached (process {})", record.process.pid),
+            format!("a guest still runs but can't be reached (process {})", record.started.process.pid),
         )
         .safe("its changes are in scratch")
         .hint("end the other launcher if one still runs; otherwise end that process")
@@ -121,7 +128,7 @@ pub fn adopt(scratch: &Path) -> Result<Option<Running>> {
     };
     let (client, events) = match Client::connect(channel, ADOPTION_PATIENCE) {
         Ok(connected) => connected,
-        Err(QmpError::Closed) if !record.process.is_alive() => return Ok(None),
+        Err(QmpError::Closed) if !record.started.process.is_alive() => return Ok(None),
         Err(error) => return Err(unreachable(error.to_string())),
     };
     is_ours(&client, &record).map_err(unreachable)?;

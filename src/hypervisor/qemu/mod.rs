@@ -1,11 +1,17 @@
 //! QEMU: the first door.
 //!
-//! [`detect()`] finds it and proves its accelerators; [`Qemu`] renders a template into checked arguments, starts the guest,
+//! `detect` finds it and proves its accelerators; [`Qemu`] renders a template into checked arguments, starts the guest,
 //! and speaks QMP with it.
 
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use crate::hypervisor::{Base, Candidate, Capabilities, Hypervisor, Machine, Rendered, Running};
+use crate::host::programs;
+use crate::hypervisor::rendering::{self, shown};
+use crate::hypervisor::{
+    Base, Candidate, Capabilities, Chips, Devices, DiskFormat, Door, Ending, Hypervisor, Machine, Places,
+    Rendered, Running, Template, Unusable, Verdicts,
+};
 use crate::{Error, Kind, Result};
 
 mod accelerator;
@@ -22,10 +28,13 @@ mod reopen;
 mod rules;
 mod running;
 mod template;
+mod tpm;
 
-pub use aftermath::ending;
-pub use detect::detect;
-pub use launch::{adopt, runs, was_started};
+/// The key in the manifest.
+const NAME: &str = "qemu";
+
+/// What is known of QEMU without having one.
+pub(crate) const DOOR: Qemus = Qemus;
 
 /// The built-in template: for a drive that has none where the manifest, left to its defaults, looks for it.
 pub const TEMPLATE: &str = include_str!("../../../templates/qemu.yaml.hbs");
@@ -33,8 +42,60 @@ pub const TEMPLATE: &str = include_str!("../../../templates/qemu.yaml.hbs");
 /// Controllers that can pause the guest when a disk fails. NVMe can't: QEMU's device passes errors on to the guest.
 const CONTROLLERS: &[&str] = &["ahci", "virtio", "ide"];
 
+/// Ways to a PC's sound, best first.
+const SOUNDS: &[&str] = &["pipewire", "pa", "coreaudio", "dsound", "alsa"];
+
 /// Kinds of windows, best first.
 const WINDOWS: &[&str] = &["gtk", "sdl", "cocoa"];
+
+/// Every QEMU.
+pub(crate) struct Qemus;
+
+impl Door for Qemus {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn title(&self) -> &'static str {
+        "QEMU"
+    }
+
+    fn template(&self) -> Template {
+        Template { name: "qemu.yaml.hbs", text: TEMPLATE }
+    }
+
+    fn detect(
+        &self,
+        places: &Places,
+        remembered: &mut Verdicts,
+        say: &(dyn Fn(&str) + Sync),
+    ) -> Vec<Candidate> {
+        detect::detect(places, remembered, say)
+    }
+
+    fn open(&self, candidate: Candidate) -> Result<Box<dyn Hypervisor>> {
+        Ok(Box::new(Qemu::new(candidate)))
+    }
+
+    fn adopt(&self, scratch: &Path) -> Result<Option<Running>> {
+        launch::adopt(scratch)
+    }
+
+    fn ending(&self, scratch: &Path) -> Result<Option<Ending>> {
+        aftermath::ending(scratch)
+    }
+
+    fn collect(&self, scratch: &Path, chips: &Chips) -> Result<Vec<Unusable>> {
+        // UEFI's variables are written where they are collected from.
+        chips.tpm.as_ref().map_or(Ok(vec![]), |file| Ok(tpm::collect(scratch, file)?.into_iter().collect()))
+    }
+
+    /// QEMU keeps no list of machines.
+    fn forget(&self, scratch: &Path) -> Result<()> {
+        tpm::end(scratch);
+        Ok(())
+    }
+}
 
 /// The door to one QEMU.
 pub struct Qemu {
@@ -49,32 +110,40 @@ struct Offers {
     displays: Vec<String>,
     /// It can give up system calls that it does not need.
     sandbox: bool,
+    /// Ways to this PC's sound.
+    sounds: Vec<String>,
+    /// It can share the clipboard of the window.
+    clipboard: bool,
+    /// It can show a folder of this PC to the guest.
+    share: bool,
+    /// The code of a UEFI for it.
+    uefi: Option<PathBuf>,
+    /// The program that is a TPM for it.
+    tpm: Option<PathBuf>,
 }
 
 impl Qemu {
     /// The door to `candidate`.
-    ///
-    /// # Errors
-    /// The candidate is rejected.
-    pub fn new(candidate: Candidate) -> Result<Self> {
-        if let Some(rejection) = &candidate.rejected {
-            let what = format!("{}: {}", rejection.reason, candidate.program.display());
-            let error = Error::new(Kind::Hypervisor, what);
-            return Err(match &rejection.fix {
-                Some(fix) => error.hint(fix),
-                None => error,
-            });
-        }
-        Ok(Qemu { candidate, offers: OnceLock::new() })
+    #[must_use]
+    pub fn new(candidate: Candidate) -> Self {
+        Qemu { candidate, offers: OnceLock::new() }
     }
 
     fn offers(&self) -> &Offers {
         self.offers.get_or_init(|| {
             let ask =
                 |arguments: &[&str]| detect::ask(&self.candidate.program, arguments).unwrap_or_default();
+            let help = ask(&["-help"]);
+            let has = |option: &str| help.lines().any(|line| line.starts_with(option));
+            let backends = detect::parse_list(&ask(&["-chardev", "help"]));
             Offers {
                 displays: detect::parse_list(&ask(&["-display", "help"])),
-                sandbox: ask(&["-help"]).lines().any(|line| line.starts_with("-sandbox ")),
+                sandbox: has("-sandbox "),
+                sounds: detect::parse_list(&ask(&["-audiodev", "help"])),
+                clipboard: backends.iter().any(|backend| backend == "qemu-vdagent"),
+                share: has("-fsdev local,"),
+                uefi: programs::uefi_code(&self.candidate.program),
+                tpm: tpm::program().filter(|_| has("-tpmdev emulator,")),
             }
         })
     }
@@ -95,6 +164,31 @@ impl Qemu {
             Error::new(Kind::Hypervisor, what)
                 .hint("install the package qemu-system-gui, or run without a window (--headless)")
         })
+    }
+
+    /// The best way to this PC's sound.
+    fn sound(&self) -> Option<&'static str> {
+        let offered = &self.offers().sounds;
+        SOUNDS
+            .iter()
+            .copied()
+            .find(|way| offered.iter().any(|offered| offered == way) && crate::host::sound::is_there(way))
+    }
+
+    /// The code of the machine's UEFI; none if it has a BIOS.
+    fn uefi(&self, machine: &Machine) -> Result<Option<&Path>> {
+        match (machine.firmware.as_str(), &self.offers().uefi) {
+            ("bios", _) => Ok(None),
+            ("uefi", Some(code)) => Ok(Some(code)),
+            _ => {
+                let what = format!(
+                    "this QEMU has no firmware {} for the machine",
+                    rendering::shown(&machine.firmware)
+                );
+                Err(Error::new(Kind::Hypervisor, what)
+                    .hint("install it (on Debian and Ubuntu: apt install ovmf)"))
+            }
+        }
     }
 
     /// What no template can change.
@@ -122,48 +216,81 @@ impl Hypervisor for Qemu {
         let adopt = crate::host::channel::RECONNECTS;
         let window = self.window().is_some();
         let release_keys = window.then_some("Ctrl+Alt+G");
-        Capabilities { reopen_base: true, pause: true, adopt, discard: true, window, release_keys }
+        Capabilities {
+            overlay: DiskFormat::Qcow2,
+            reads_drive: true,
+            controllers: CONTROLLERS,
+            firmware: if self.offers().uefi.is_some() { &["bios", "uefi"] } else { &["bios"] },
+            // Of those on AHCI and IDE there are fewer places, which is looked at when the machine is known.
+            most_disks: 26,
+            reopen_base: true,
+            pause: true,
+            adopt,
+            discard: true,
+            window,
+            headless: true,
+            encryption: true,
+            needs_administrator: false,
+            release_keys,
+            devices: Devices {
+                network: true,
+                sound: self.sound().is_some(),
+                // The clipboard is the window's.
+                clipboard: window && self.offers().clipboard,
+                // Its window has no menu to choose a device from.
+                usb: false,
+                display: true,
+                share: self.offers().share,
+                variables: true,
+                tpm: self.offers().tpm.is_some(),
+            },
+        }
     }
 
     fn render(&self, machine: &Machine, template: &str) -> Result<Rendered> {
         check_machine(machine)?;
-        let mut settings = template::render(machine, template, self.display(machine)?)?;
-        allowed::check(&settings, machine)?;
+        let uefi = self.uefi(machine)?;
+        let host = template::Host {
+            display: self.display(machine)?,
+            sound: self.sound().filter(|_| machine.devices.sound && !machine.headless),
+            clipboard: machine.devices.clipboard
+                && !machine.headless
+                && self.capabilities().devices.clipboard,
+            share: self.offers().share,
+            uefi,
+        };
+        let mut settings = template::render(machine, template, &host)?;
+        allowed::check(&settings, machine, uefi)?;
         disks::add_layers(&mut settings, machine)?;
         let mut args = self.fixed_arguments();
         args.extend(arguments::vector(&settings));
-        Ok(Rendered { program: self.candidate.program.clone(), args })
+        Ok(Rendered { program: self.candidate.program.clone(), args, files: Vec::new() })
     }
 
     fn launch(&self, machine: &Machine, rendered: &Rendered) -> Result<Running> {
-        launch::launch(machine, rendered)
+        launch::launch(machine, rendered, self.offers().tpm.as_deref())
     }
 }
 
 /// What would otherwise fail later and in worse words.
 fn check_machine(machine: &Machine) -> Result<()> {
     // The ports of a PC: six SATA ones, or two IDE buses for two disks each.
-    let places = if machine.disks.first().is_some_and(|disk| disk.controller == "ide") { 4 } else { 6 };
+    let old = machine.disks.first().is_some_and(|disk| disk.controller == "ide");
+    let places = if old { 4 } else { 6 };
     if machine.disks.iter().filter(|disk| disk.controller != "virtio").count() > places {
         let what = format!("a machine can have {places} disks on this controller at most");
         return Err(Error::new(Kind::Drive, what).hint("use virtio for some of them"));
     }
-    if machine.firmware != "bios" {
-        let what = format!(
-            "QEMU is only known to start this machine with the firmware bios, not {}",
-            machine.firmware
-        );
+    if machine.chips.variables.is_some() != (machine.firmware == "uefi") {
+        let what = "a machine with UEFI has a place for its variables, and one with a BIOS has none";
         return Err(Error::new(Kind::Drive, what));
     }
     for (at, disk) in machine.disks.iter().enumerate() {
         let name = &disk.name;
         let short = (1..=16).contains(&name.len());
         if !short || !name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-') {
-            return Err(Error::new(
-                Kind::Drive,
-                format!("a disk can't have this name: {}", allowed::shown(name)),
-            )
-            .hint("use 1 to 16 of a to z, 0 to 9 and -"));
+            return Err(Error::new(Kind::Drive, format!("a disk can't have this name: {}", shown(name)))
+                .hint("use 1 to 16 of a to z, 0 to 9 and -"));
         }
         if machine.disks[..at].iter().any(|earlier| earlier.name == *name) {
             return Err(Error::new(Kind::Drive, format!("two disks have the name {name}")));
@@ -171,7 +298,7 @@ fn check_machine(machine: &Machine) -> Result<()> {
         if !CONTROLLERS.contains(&disk.controller.as_str()) {
             let what = format!(
                 "the disk {name} can't be attached safely, because the guest would not be paused when it fails: {}",
-                allowed::shown(&disk.controller)
+                shown(&disk.controller)
             );
             return Err(Error::new(Kind::Drive, what).hint("use ahci, virtio or ide as its controller"));
         }
@@ -190,7 +317,7 @@ fn check_base(disk: &str, base: &Base) -> Result<()> {
             "qcow2" => None,
             "raw" if rest == 0 => None,
             "raw" => Some("something below a raw image, which can't be".to_owned()),
-            other => Some(format!("an unknown format: {}", allowed::shown(other))),
+            other => Some(format!("an unknown format: {}", shown(other))),
         };
         if let Some(what) = what {
             return Err(Error::new(Kind::Drive, format!("the base of the disk {disk} has {what}")));
@@ -205,11 +332,12 @@ mod tests {
     use super::*;
 
     fn door(displays: &[&str]) -> Qemu {
-        let offers =
-            Offers { displays: displays.iter().map(|name| (*name).to_owned()).collect(), sandbox: false };
+        let displays = displays.iter().map(|name| (*name).to_owned()).collect();
+        let offers = Offers { displays, ..Offers::default() };
         let candidate = Candidate {
             hypervisor: "qemu".into(),
             version: None,
+            edition: None,
             program: "/usr/bin/qemu".into(),
             found_in: "path",
             accelerators: Vec::new(),
@@ -229,8 +357,12 @@ mod tests {
             firmware: "bios".into(),
             headless,
             disks: Vec::new(),
+            chips: Chips::default(),
             scratch: "/s".into(),
             serial_log: "/s/serial.log".into(),
+            devices: Devices { network: true, ..Devices::default() },
+            display: None,
+            share: None,
             variables: std::collections::BTreeMap::new(),
         }
     }
@@ -253,14 +385,5 @@ mod tests {
     #[test]
     fn a_machine_without_disks_renders_too() {
         assert!(door(&[]).render(&machine(true), TEMPLATE).is_ok());
-    }
-
-    #[test]
-    fn a_rejected_candidate_has_no_door() {
-        let mut candidate = door(&[]).candidate;
-        let fix = Some("install it again".to_owned());
-        candidate.rejected = Some(crate::hypervisor::Rejection { reason: "broken".into(), fix: fix.clone() });
-        let error = Qemu::new(candidate).err();
-        assert_eq!(error.and_then(|error| error.hint), fix);
     }
 }

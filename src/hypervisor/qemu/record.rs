@@ -1,25 +1,20 @@
-//! What a later launcher needs to know about a running QEMU: a small file in scratch.
+//! What a later launcher needs to know about a running QEMU.
 
 use std::collections::BTreeMap;
-use std::io::Read;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::Result;
-use crate::drive::names;
-use crate::host::child::Identity;
-use crate::host::file;
-
-/// Longer files are not ours.
-const LONGEST: u64 = 256 * 1024;
+use crate::hypervisor::record::{self, Started};
 
 /// The record of one running QEMU.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Record {
     /// The process.
-    pub process: Identity,
+    #[serde(flatten)]
+    pub started: Started,
     /// By disk name.
     pub disks: BTreeMap<String, DiskRecord>,
 }
@@ -47,25 +42,12 @@ pub struct BaseRecord {
 }
 
 impl Record {
-    /// Writes the record, whole or not at all; durable when this returns, so that after a power cut its absence proves
-    /// that no guest ran.
+    /// Writes the record, durably.
     ///
     /// # Errors
     /// Scratch is full or gone.
     pub fn write(&self, scratch: &Path) -> Result<()> {
-        let content = serde_json::to_vec(self).map_err(std::io::Error::other)?;
-        Ok(file::overwrite_atomically(&scratch.join(names::HYPERVISOR_RECORD), &content)?)
-    }
-
-    /// Whether there is a record in `scratch`, be it readable or not.
-    ///
-    /// # Errors
-    /// Scratch can't be read.
-    pub fn exists(scratch: &Path) -> Result<bool> {
-        match fs_err::symlink_metadata(scratch.join(names::HYPERVISOR_RECORD)) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            found => Ok(found.map(|_| true)?),
-        }
+        record::write(scratch, self)
     }
 
     /// The record in `scratch`; none if there is none or it is not readable as one.
@@ -73,12 +55,6 @@ impl Record {
     /// # Errors
     /// The file can't be read.
     pub fn read(scratch: &Path) -> Result<Option<Self>> {
-        let file = match fs_err::File::open(scratch.join(names::HYPERVISOR_RECORD)) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
-        };
-        let mut text = Vec::new();
-        file.take(LONGEST).read_to_end(&mut text)?;
-        Ok(serde_json::from_slice(&text).ok())
+        record::read(scratch)
     }
 }

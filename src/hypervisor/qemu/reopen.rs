@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::disks;
 use super::qmp::Client;
 use super::record::Record;
-use super::{disks, template};
 use crate::hypervisor::Base;
+use crate::hypervisor::rendering::text;
 use crate::{Error, Kind, Result};
 
 /// A stick that was just plugged in is slow.
@@ -39,7 +40,7 @@ pub fn reopen_base(client: &Client, record: &mut Record, disk: &str, now: &Base)
     let times = free_number(&tell("query-named-block-nodes", json!({ "flat": true }))?, disk, base.reopened);
     let node = format!("{}.{times}", disks::base_node(disk));
     let file_node = format!("{}.{times}", disks::base_file_node(disk));
-    let mut file = json!({ "driver": "file", "filename": template::text(&now.path)?, "read-only": true });
+    let mut file = json!({ "driver": "file", "filename": text(&now.path)?, "read-only": true });
     let mut format = disks::whole_base_options(disk, now)?;
     file["node-name"] = file_node.clone().into();
     format["node-name"] = node.clone().into();

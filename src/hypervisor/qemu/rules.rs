@@ -25,12 +25,24 @@ pub enum Is {
     Memory,
     /// The CPUs that were planned.
     Cpus,
-    /// The machine's serial log.
-    SerialLog,
+    /// What is behind a character device: a socket only for a TPM.
+    Backend,
+    /// The machine's serial log, or the socket of its TPM.
+    ChannelPath,
     /// The upper node of one of the machine's disks.
     Overlay,
     /// A machine type.
     MachineType,
+    /// The folder of this PC that its user shares with the guest.
+    Share,
+    /// The node with the firmware's code.
+    FirmwareCode,
+    /// The node with the firmware's variables.
+    FirmwareVariables,
+    /// A device.
+    Driver,
+    /// On if the clipboard is to be shared, else off.
+    Clipboard,
 }
 
 /// Keys of a map.
@@ -80,6 +92,8 @@ pub const RULES: &[Rule] = &[
             ("dump-guest-core", Is::Switch),
             ("kernel-irqchip", Is::Of(&["on", "off", "split"])),
             ("max-ram-below-4g", Is::Size),
+            ("pflash0", Is::FirmwareCode),
+            ("pflash1", Is::FirmwareVariables),
         ],
     ),
     rule(
@@ -188,7 +202,27 @@ pub const RULES: &[Rule] = &[
     rule(
         "chardev",
         "backend",
-        &[("backend", Is::Of(&["file"])), ("id", Is::Token), ("path", Is::SerialLog), ("append", Is::Switch)],
+        &[
+            ("backend", Is::Backend),
+            ("id", Is::Token),
+            ("path", Is::ChannelPath),
+            ("append", Is::Switch),
+            ("name", Is::Of(&["vdagent"])),
+            ("clipboard", Is::Clipboard),
+            ("mouse", Is::Switch),
+        ],
+    ),
+    rule(TPM_OPTION, "type", &[("type", Is::Of(&["emulator"])), ("id", Is::Token), ("chardev", Is::Token)]),
+    rule(
+        "fsdev",
+        "path",
+        &[
+            ("fsdriver", Is::Of(&["local"])),
+            ("id", Is::Token),
+            ("path", Is::Share),
+            ("security_model", Is::Of(&["none", "mapped-xattr", "mapped-file"])),
+            ("readonly", Is::Switch),
+        ],
     ),
     rule("object", "qom-type", &[("qom-type", Is::Of(&["rng-builtin", "iothread"])), ("id", Is::Token)]),
     rule("device", "driver", DEVICE),
@@ -197,7 +231,7 @@ pub const RULES: &[Rule] = &[
 const VGA: Is = Is::Of(&["std", "virtio", "qxl", "vmware", "cirrus", "none"]);
 
 /// Devices of a PC that touch nothing of the host but what is listed elsewhere: disks, networks, sounds by their id.
-const DRIVERS: Is = Is::Of(&[
+pub const DRIVERS: &[&str] = &[
     // Disks that can pause the guest on an error, and their controllers. NVMe can't.
     "ide-hd",
     "virtio-blk-pci",
@@ -253,17 +287,27 @@ const DRIVERS: Is = Is::Of(&[
     "pci-serial",
     "virtio-serial-pci",
     "virtconsole",
+    "virtserialport",
     "pvpanic",
     "pvpanic-pci",
     "i6300esb",
     "pcie-root-port",
     "pcie-pci-bridge",
     "pci-bridge",
-]);
+];
+
+/// The device that shows a folder of this PC to the guest, and the option that names the folder: only for a machine whose user
+/// shares one.
+pub const SHARING_DRIVER: &str = "virtio-9p-pci";
+pub const SHARING_OPTION: &str = "fsdev";
+
+/// The devices of a TPM, and the option that says where it is: only for a machine that has one.
+pub const TPM_DRIVERS: &[&str] = &["tpm-crb", "tpm-tis"];
+pub const TPM_OPTION: &str = "tpmdev";
 
 /// Properties of these devices; each is harmless on every device that has it.
 const DEVICE: Keys = &[
-    ("driver", DRIVERS),
+    ("driver", Is::Driver),
     ("id", Is::Token),
     ("bus", Is::Token),
     ("addr", Is::Token),
@@ -310,10 +354,14 @@ const DEVICE: Keys = &[
     ("p2", Is::Number),
     ("p3", Is::Number),
     ("chardev", Is::Token),
+    ("name", Is::Token),
+    ("fsdev", Is::Token),
+    ("mount_tag", Is::Token),
     ("index", Is::Number),
     ("iobase", Is::Number),
     ("irq", Is::Number),
     ("audiodev", Is::Token),
+    ("tpmdev", Is::Token),
     ("rng", Is::Token),
     ("max-bytes", Is::Number),
     ("period", Is::Number),

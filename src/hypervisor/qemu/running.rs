@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::mpsc::{self, Receiver};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ use super::qmp::{Client, QmpEvent};
 use super::record::Record;
 use super::reopen;
 use crate::host::child::{self, Handle};
+use crate::hypervisor::end::End;
 use crate::hypervisor::{Base, Ending, Figures, Guest, GuestEvent, Running};
 use crate::{Error, Kind, Result};
 
@@ -65,7 +66,7 @@ pub fn attend(
         }
     };
     let guest = QemuGuest {
-        pid: record.process.pid,
+        pid: record.started.process.pid,
         client,
         handle,
         record: Mutex::new(record),
@@ -81,7 +82,8 @@ pub fn attend(
             }
         }
         let status = waiter.wait();
-        let forced = end.reached();
+        end.reached(status);
+        let (_, forced) = end.how();
         let ending = reader.ending(status, forced, || last_words(&scratch));
         let _ = sender.send(GuestEvent::Ended(ending));
     });
@@ -103,39 +105,6 @@ impl Waiter {
                 None
             }
         }
-    }
-}
-
-/// The end as the two threads that have to do with it see it.
-#[derive(Default)]
-struct End {
-    state: Mutex<EndState>,
-    changed: Condvar,
-}
-
-#[derive(Default)]
-struct EndState {
-    forced: bool,
-    reached: bool,
-}
-
-impl End {
-    fn force(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).forced = true;
-    }
-
-    /// The process has ended; true if it was forced to.
-    fn reached(&self) -> bool {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.reached = true;
-        self.changed.notify_all();
-        state.forced
-    }
-
-    fn wait(&self, patience: Duration) -> bool {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let waited = self.changed.wait_timeout_while(state, patience, |state| !state.reached);
-        waited.unwrap_or_else(PoisonError::into_inner).0.reached
     }
 }
 

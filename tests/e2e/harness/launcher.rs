@@ -43,11 +43,17 @@ impl Pc {
 
     /// On this PC, QEMU is a shell script: `cases` are those of a `case` on its arguments, the rest is the real one.
     #[must_use]
-    pub fn with_qemu(mut self, bench: &Bench, cases: &str) -> Pc {
+    pub fn with_qemu(self, bench: &Bench, cases: &str) -> Pc {
+        self.with(bench, "qemu-system-x86_64", &format!("case \"$*\" in {cases} esac"))
+    }
+
+    /// On this PC, `program` is a shell script: `before` and then the real one, with the arguments as `before` leaves them.
+    #[must_use]
+    pub fn with(mut self, bench: &Bench, program: &str, before: &str) -> Pc {
         let folder = bench.folder(&format!("programs of {}", self.name));
-        let wrapper = folder.join("qemu-system-x86_64");
-        let real = find("qemu-system-x86_64").unwrap();
-        let script = format!("#!/bin/sh\ncase \"$*\" in {cases} esac\nexec '{}' \"$@\"\n", real.display());
+        let wrapper = folder.join(program);
+        let real = find(program).unwrap_or_else(|| panic!("{program} is missing: run `make setup`"));
+        let script = format!("#!/bin/sh\n{before}\nexec '{}' \"$@\"\n", real.display());
         std::fs::write(&wrapper, script).unwrap();
         std::fs::set_permissions(&wrapper, Permissions::from_mode(0o755)).unwrap();
         self.programs = Some(folder);

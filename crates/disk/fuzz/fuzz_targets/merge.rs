@@ -6,6 +6,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use pocketvm_disk::merge::{estimate_images, merge_images};
+use pocketvm_disk::overlay::Overlay;
 use pocketvm_disk::qcow2::check::check_image;
 use pocketvm_disk::qcow2::entry::Entry;
 use pocketvm_disk::qcow2::image::{Image, TableCache};
@@ -40,7 +41,8 @@ fuzz_target!(|data: &[u8]| {
     let [image, lower, upper] = parts(data);
     let device = drive(&[("base", image), ("lower", lower)]);
     let Ok(upper) = overlay(upper) else { return };
-    if upper.header().size > MAX_SIZE || base(&device, "base").is_ok_and(|base| base.header().size > MAX_SIZE)
+    if upper.virtual_size() > MAX_SIZE
+        || base(&device, "base").is_ok_and(|base| base.header().size > MAX_SIZE)
     {
         return;
     }
@@ -65,8 +67,7 @@ fuzz_target!(|data: &[u8]| {
         let again = disks.iter().map(|disk| pocketvm_disk::merge::OpenDisk {
             name: disk.name.clone(),
             base: disk.base.clone(),
-            overlay: Image::open(disk.overlay.storage().clone(), pocketvm_disk::qcow2::image::Role::Overlay)
-                .expect("it is open already"),
+            overlay: Overlay::open(disk.overlay.storage().clone()).expect("it is open already"),
             ..*disk
         });
         let _ = merge_images(&verifying(), again.collect(), &CancelAfter::new(u32::from(*pieces)));

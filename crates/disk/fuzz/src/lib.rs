@@ -1,11 +1,15 @@
 //! What the fuzz targets share: images in memory, what a guest reads from them, and inputs made of several parts.
 
 pub mod hashes;
+#[path = "../../tests/common/minimal.rs"]
+pub mod minimal;
+pub mod sparse;
 
 use std::cell::Cell;
 
 use pocketvm_disk::CommitFile;
 use pocketvm_disk::merge::{OpenDisk, merge_images};
+use pocketvm_disk::overlay::{Cache, Overlay};
 use pocketvm_disk::qcow2::check::check_image;
 use pocketvm_disk::qcow2::entry::Run;
 use pocketvm_disk::qcow2::image::{Image, Role, TableCache};
@@ -65,20 +69,20 @@ pub fn base(device: &MemoryDevice, name: &str) -> Result<Image<MemoryStorage>> {
     Image::open(device.file(name), Role::Base)
 }
 
-/// Opens bytes as an overlay.
+/// Opens bytes as an overlay of any format.
 ///
 /// # Errors
-/// As [`Image::open`].
-pub fn overlay(bytes: &[u8]) -> Result<Image<MemoryStorage>> {
+/// As [`Overlay::open`].
+pub fn overlay(bytes: &[u8]) -> Result<Overlay<MemoryStorage>> {
     let device = MemoryDevice::new([("overlay".to_owned(), bytes.to_vec())].into());
-    Image::open(device.file("overlay"), Role::Overlay)
+    Overlay::open(device.file("overlay"))
 }
 
 /// Merges an overlay into the base with this name, if that is at a generation. All that is written is read back.
 ///
 /// # Errors
 /// As [`merge_images`].
-pub fn merge(device: &MemoryDevice, name: &str, overlay: Image<MemoryStorage>) -> Result<()> {
+pub fn merge(device: &MemoryDevice, name: &str, overlay: Overlay<MemoryStorage>) -> Result<()> {
     let disk = disk(device, name, overlay)?;
     merge_images(&commit(device).verifying(true), vec![disk], &()).map(|_| ())
 }
@@ -90,7 +94,7 @@ pub fn merge(device: &MemoryDevice, name: &str, overlay: Image<MemoryStorage>) -
 pub fn disk(
     device: &MemoryDevice,
     name: &str,
-    overlay: Image<MemoryStorage>,
+    overlay: Overlay<MemoryStorage>,
 ) -> Result<OpenDisk<MemoryStorage>> {
     let BaseState::At { generation } = base(device, name)?.state() else {
         return Err(Error::Input("the base is at no generation".to_owned()));
@@ -150,23 +154,35 @@ pub fn chained(device: &MemoryDevice, image: &Image<MemoryStorage>) -> Option<Ve
     if lower.backing().is_some() {
         return None;
     }
-    through(image, &content(&lower)?)
+    let lower = content(&lower)?;
+    let mut bytes = resized(&lower, image.header().size)?;
+    let mut runs = Vec::new();
+    let end = image.header().size;
+    image.runs(&mut TableCache::default(), 0, end, |from, to, run| runs.push((from, to, run))).ok()?;
+    for (from, to, run) in runs.into_iter().filter(|(.., run)| *run != Run::Absent) {
+        image.read_run(from, run, &mut bytes[from as usize..to as usize]).ok()?;
+    }
+    Some(bytes)
 }
 
-/// What a guest reads through an overlay over `lower`; none as for [`content`].
-pub fn through(overlay: &Image<MemoryStorage>, lower: &[u8]) -> Option<Vec<u8>> {
-    let size = overlay.header().size;
+/// The bytes of a layer, as much as a disk of `size` bytes shows of them; none as for [`content`].
+fn resized(lower: &[u8], size: u64) -> Option<Vec<u8>> {
     if size > MAX_CONTENT {
         return None;
     }
     let mut bytes = lower.to_vec();
     bytes.resize(size as usize, 0);
+    Some(bytes)
+}
+
+/// What a guest reads through an overlay over `lower`; none as for [`content`].
+pub fn through(overlay: &Overlay<MemoryStorage>, lower: &[u8]) -> Option<Vec<u8>> {
+    let size = overlay.virtual_size();
+    let mut bytes = resized(lower, size)?;
     let mut runs = Vec::new();
-    overlay.runs(&mut TableCache::default(), 0, size, |from, to, run| runs.push((from, to, run))).ok()?;
-    for (from, to, run) in runs {
-        if run != Run::Absent {
-            overlay.read_run(from, run, &mut bytes[from as usize..to as usize]).ok()?;
-        }
+    overlay.runs(&mut Cache::default(), 0, size, |from, to, run| runs.push((from, to, run))).ok()?;
+    for (from, to, run) in runs.into_iter().filter(|(.., run)| *run != Run::Absent) {
+        overlay.read_run(from, run, &mut bytes[from as usize..to as usize]).ok()?;
     }
     Some(bytes)
 }

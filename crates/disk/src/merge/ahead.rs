@@ -2,8 +2,8 @@
 //! were written, a merge reads them in the guest's: one by one, each would wait for the one before.
 
 use crate::error::Result;
+use crate::overlay::{Cache, Overlay};
 use crate::qcow2::entry::Run;
-use crate::qcow2::image::{Image, TableCache};
 use crate::storage::Storage;
 
 /// Bytes that the disk may be ahead.
@@ -12,7 +12,7 @@ const AHEAD: u64 = 8 << 20;
 /// How far the overlay has been announced.
 #[derive(Debug, Default)]
 pub struct Ahead {
-    cache: TableCache,
+    cache: Cache,
     /// The guest byte from which on nothing is announced yet.
     next: u64,
     /// Bytes announced so far, of all that differ from the base.
@@ -24,14 +24,14 @@ impl Ahead {
     ///
     /// # Errors
     /// The overlay's tables are damaged.
-    pub fn announce<O: Storage>(&mut self, overlay: &Image<O>, done: u64) -> Result<()> {
-        let header = overlay.header();
+    pub fn announce<O: Storage>(&mut self, overlay: &Overlay<O>, done: u64) -> Result<()> {
+        let (step, size) = (overlay.step(), overlay.virtual_size());
         while self.announced < done + AHEAD {
             let Some(start) = overlay.next_present(&mut self.cache, self.next)? else {
                 self.announced = u64::MAX;
                 return Ok(());
             };
-            self.next = (start - start % header.cluster_size() + header.cluster_size()).min(header.size);
+            self.next = (start - start % step + step).min(size);
             overlay.runs(&mut self.cache, start, self.next, |from, to, run| match run {
                 Run::Absent => {}
                 Run::Zero => self.announced += to - from,

@@ -108,6 +108,13 @@ impl<S: Storage> Base<S> {
         Ok(Base { image, below: layers, names })
     }
 
+    /// The base itself and every layer below it, the top first.
+    pub fn into_layers(self) -> Vec<Layer<S>> {
+        let mut layers = vec![Layer::Qcow2(Box::new(self.image))];
+        layers.extend(self.below);
+        layers
+    }
+
     /// Reads what shows through the base.
     pub fn reader_below(&self) -> Below<'_, S> {
         Below { layers: &self.below, caches: self.below.iter().map(|_| TableCache::default()).collect() }

@@ -7,9 +7,10 @@ use super::hashes;
 use super::history::Kept;
 use super::{CommitFile, MergeDisk, OpenDisk, open_overlays};
 use crate::error::Result;
+use crate::overlay::{Cache, Overlay};
 use crate::qcow2::entry::Run;
 use crate::qcow2::header::Header;
-use crate::qcow2::image::{Image, Role, TableCache};
+use crate::qcow2::image::{Image, Role};
 use crate::root::Root;
 use crate::storage::{Access, Storage};
 
@@ -60,7 +61,7 @@ pub fn estimate_images<R: Root, C: Storage, O: Storage>(
             let size = commit.root.open(&disk.base, Access::Read)?.len()?;
             // The journal, with what was and what will be; a head for each piece is far less than a block.
             let journal = 2 * changed + changed / 64 + 65536;
-            let grows = journal + disk.overlay.header().size.saturating_sub(size);
+            let grows = journal + disk.overlay.virtual_size().saturating_sub(size);
             estimates.push(DiskEstimate { name: disk.name.clone(), changed, grows });
             continue;
         }
@@ -81,12 +82,12 @@ pub fn estimate_images<R: Root, C: Storage, O: Storage>(
 }
 
 /// Calls `each` with every run of the overlay that does not come from its backing file.
-fn for_each_change<O: Storage>(overlay: &Image<O>, mut each: impl FnMut(u64, u64, Run)) -> Result<()> {
-    let mut cache = TableCache::default();
-    let header = overlay.header();
+fn for_each_change<O: Storage>(overlay: &Overlay<O>, mut each: impl FnMut(u64, u64, Run)) -> Result<()> {
+    let mut cache = Cache::default();
+    let (step, size) = (overlay.step(), overlay.virtual_size());
     let mut at = 0;
     while let Some(start) = overlay.next_present(&mut cache, at)? {
-        at = (start - start % header.cluster_size() + header.cluster_size()).min(header.size);
+        at = (start - start % step + step).min(size);
         overlay.runs(&mut cache, start, at, |from, to, run| {
             if run != Run::Absent {
                 each(from, to, run);
@@ -97,7 +98,7 @@ fn for_each_change<O: Storage>(overlay: &Image<O>, mut each: impl FnMut(u64, u64
 }
 
 /// Bytes of the overlay that hold data or explicit zeroes.
-pub(super) fn changed_bytes<O: Storage>(overlay: &Image<O>) -> Result<u64> {
+pub(super) fn changed_bytes<O: Storage>(overlay: &Overlay<O>) -> Result<u64> {
     let mut bytes = 0;
     for_each_change(overlay, |from, to, _| bytes += to - from)?;
     Ok(bytes)
@@ -124,7 +125,7 @@ impl Demand {
 pub(super) fn demand<S: Storage, O: Storage>(
     base: &Image<S>,
     len: u64,
-    overlay: &Image<O>,
+    overlay: &Overlay<O>,
 ) -> Result<Demand> {
     let header = base.header();
     let size = header.cluster_size();
@@ -144,9 +145,9 @@ pub(super) fn demand<S: Storage, O: Storage>(
     // One more of each for the cluster at the end of a base that grows.
     let mut singles = data + tables + 2;
     let l1_entries =
-        header.l1_entries_for(overlay.header().size).unwrap_or(header.l1_entries).max(header.l1_entries);
+        header.l1_entries_for(overlay.virtual_size()).unwrap_or(header.l1_entries).max(header.l1_entries);
     let mut runs = (u64::from(l1_entries) * 8).div_ceil(size);
-    if let Some(chunks) = hashes::chunks(header, overlay.header().size) {
+    if let Some(chunks) = hashes::chunks(header, overlay.virtual_size()) {
         // An L2 table describes as many clusters as two chunks do.
         singles += (tables * 3).min(chunks);
         runs += hashes::table_clusters(header, chunks);
@@ -162,7 +163,7 @@ pub(super) fn demand<S: Storage, O: Storage>(
 
 fn growth<S: Storage, O: Storage>(
     base: &Image<S>,
-    overlay: &Image<O>,
+    overlay: &Overlay<O>,
     kept: &[Kept],
     len: u64,
 ) -> Result<u64> {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 mod ahead;
 mod alloc;
-mod base;
+pub(crate) mod base;
 mod beneath;
 mod compact;
 mod counts;
@@ -20,8 +20,9 @@ mod hashes;
 mod history;
 mod pin;
 mod raw;
-mod shadow;
+pub(crate) mod shadow;
 mod stamp;
+pub(crate) mod stored;
 mod travel;
 mod verify;
 mod work;
@@ -39,8 +40,9 @@ pub use travel::{HistoryDisk, HistoryStep, go_to, history, redo, undo};
 
 use crate::error::{Error, Result};
 use crate::generation::{BaseState, GenerationId};
+use crate::overlay::Overlay;
 use crate::qcow2::header::HeaderBlock;
-use crate::qcow2::image::{Image, Role};
+use crate::qcow2::image::Image;
 use crate::record::TwoSlot;
 use crate::root::{BasePath, Folder, Root};
 use crate::storage::{Access, FileStorage, Storage};
@@ -192,7 +194,7 @@ pub struct MergeDisk {
     pub name: String,
     /// The base, relative to the commit record's root.
     pub base: String,
-    /// The overlay. Its own backing file name is not looked at.
+    /// The overlay, in any of the formats of [`Overlay`]. The name in it of what it lies over is not looked at.
     pub overlay: PathBuf,
     /// The generation that the overlay was made from.
     pub expected: GenerationId,
@@ -229,7 +231,7 @@ pub struct OpenDisk<O> {
     /// As in [`MergeDisk`].
     pub base: BasePath,
     /// The overlay.
-    pub overlay: Image<O>,
+    pub overlay: Overlay<O>,
     /// As in [`MergeDisk`].
     pub expected: GenerationId,
     /// As in [`MergeDisk`].
@@ -252,7 +254,7 @@ fn open_overlays(disks: &[MergeDisk]) -> Result<Vec<OpenDisk<FileStorage>>> {
             Ok(OpenDisk {
                 name: disk.name.clone(),
                 base: BasePath::new(&disk.base)?,
-                overlay: Image::open(FileStorage::open(&disk.overlay, Access::ReadStable)?, Role::Overlay)?,
+                overlay: Overlay::open(FileStorage::open(&disk.overlay, Access::ReadStable)?)?,
                 expected: disk.expected,
                 next: disk.next,
             })

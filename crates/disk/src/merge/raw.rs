@@ -10,9 +10,9 @@ use super::shadow::{Amounts, Meter};
 use super::{CommitFile, OpenDisk, flip, work, writer};
 use crate::error::{Error, Result};
 use crate::generation::GenerationId;
+use crate::overlay::Cache;
 use crate::qcow2::be;
 use crate::qcow2::entry::Run;
-use crate::qcow2::image::TableCache;
 use crate::root::{BasePath, Root};
 use crate::storage::{Access, Storage, read_padded};
 
@@ -93,7 +93,7 @@ pub fn open<'d, R: Root, C: Storage, O: Storage>(
         let found = format!("generation {}", state.generation);
         return Err(Error::WrongGeneration { expected: disk.expected, found, image });
     }
-    let (overlay, base) = (disk.overlay.header().size, file.len()?);
+    let (overlay, base) = (disk.overlay.virtual_size(), file.len()?);
     if overlay < base {
         return Err(Error::Shrinks { overlay, base, image });
     }
@@ -123,7 +123,7 @@ pub fn write_journal<R: Root, C: Storage, O: Storage>(
     meter: &mut Meter<'_>,
 ) -> Result<(RawChange, Amounts)> {
     let OpenRaw { disk, file } = raw;
-    let (before, after) = (file.len()?, disk.overlay.header().size);
+    let (before, after) = (file.len()?, disk.overlay.virtual_size());
     let path = journal_path(&disk.base, disk.next)?;
     // Left over from an attempt that was cut off.
     commit.root.remove(&path)?;
@@ -193,9 +193,9 @@ fn for_each_difference<O: Storage, F: Storage>(
     each: &mut EachDifference<'_>,
 ) -> Result<()> {
     let overlay = &disk.overlay;
-    let mut cache = TableCache::default();
-    let size = overlay.header().size;
-    let step = overlay.header().cluster_size().max(BLOCK as u64);
+    let mut cache = Cache::default();
+    let size = overlay.virtual_size();
+    let step = overlay.step().max(BLOCK as u64);
     let mut at = 0;
     let mut old = Vec::new();
     while let Some(start) = overlay.next_present(&mut cache, at)? {

@@ -16,10 +16,11 @@ use super::history::Kept;
 use super::writer;
 use crate::error::{Error, Refusal, Result};
 use crate::generation::GenerationId;
+use crate::overlay::{Cache, Overlay};
 use crate::qcow2::be;
 use crate::qcow2::entry::{COPIED, Entry, Run};
 use crate::qcow2::header::{BLOCK, Header};
-use crate::qcow2::image::{Image, TableCache};
+use crate::qcow2::image::Image;
 use crate::storage::{Storage, is_zero};
 
 /// A file may grow for the sake of large writes while the drive has this many times the room that it takes.
@@ -110,7 +111,7 @@ impl Start {
     /// A table is damaged, or the device fails.
     pub fn anew<S: Storage, O: Storage>(
         base: &Base<S>,
-        overlay: &Image<O>,
+        overlay: &Overlay<O>,
         len: u64,
         trusted: bool,
     ) -> Result<Self> {
@@ -133,7 +134,7 @@ impl Start {
 /// Nothing that fails here has changed any kept generation.
 pub fn write<S: Storage, O: Storage>(
     base: &Base<S>,
-    overlay: &Image<O>,
+    overlay: &Overlay<O>,
     kept: &[Kept],
     next: GenerationId,
     start: &Start,
@@ -142,7 +143,7 @@ pub fn write<S: Storage, O: Storage>(
 ) -> Result<Shadow> {
     let image = &base.image;
     let old = image.header();
-    let size = overlay.header().size;
+    let size = overlay.virtual_size();
     let refuse = |why| Error::Refused { why, image: image.storage().name().to_owned() };
     if size < old.size {
         return Err(Error::Shrinks {
@@ -182,7 +183,7 @@ pub fn write<S: Storage, O: Storage>(
             data: data.as_mut(),
             amounts: Amounts::default(),
             ahead: Ahead::default(),
-            cache: TableCache::default(),
+            cache: Cache::default(),
             lower: vec![0; old.cluster_size() as usize],
             upper: vec![0; old.cluster_size() as usize],
         };
@@ -247,7 +248,7 @@ pub(super) fn write_l1<S: Storage>(
 struct Pass<'a, 'b, S, O> {
     base: &'a Image<S>,
     below: Below<'a, S>,
-    overlay: &'a Image<O>,
+    overlay: &'a Overlay<O>,
     size: u64,
     out: Output<'b, 'a, S>,
     hashes: Option<Hashes<'a, S>>,
@@ -255,7 +256,7 @@ struct Pass<'a, 'b, S, O> {
     data: Option<&'b mut Digest>,
     amounts: Amounts,
     ahead: Ahead,
-    cache: TableCache,
+    cache: Cache,
     lower: Vec<u8>,
     upper: Vec<u8>,
 }

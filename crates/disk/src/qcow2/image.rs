@@ -241,7 +241,8 @@ impl<S: Storage> Image<S> {
             Run::Absent | Run::Zero => buf.fill(0),
             Run::Data { host } => {
                 // The file may end inside of its last cluster.
-                if host - host % self.header.cluster_size() >= self.storage.len()? {
+                let last = host + (buf.len() as u64).max(1) - 1;
+                if last - last % self.header.cluster_size() >= self.storage.len()? {
                     return Err(self.cut_short(std::io::ErrorKind::UnexpectedEof.into()));
                 }
                 read_padded(&self.storage, host, buf)?;

@@ -3,7 +3,11 @@
 
 pub mod crash;
 pub mod cuts;
+pub mod foreign;
+pub mod minimal;
 pub mod scene;
+pub mod virtualbox;
+pub mod writers;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

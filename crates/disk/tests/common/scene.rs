@@ -1,6 +1,7 @@
 //! A drive of qcow2 bases made by QEMU, with overlays for them, in memory.
 
 use pocketvm_disk::merge::{OpenDisk, merge_images};
+use pocketvm_disk::overlay::Overlay;
 use pocketvm_disk::qcow2::check::check_image;
 use pocketvm_disk::qcow2::image::{Image, Role, TableCache};
 use pocketvm_disk::record::TwoSlot;
@@ -112,7 +113,7 @@ impl Disks {
             self.names().into_iter().zip(&self.generations).map(|(base, &(expected, next))| OpenDisk {
                 name: base.to_owned(),
                 base: BasePath::new(base).unwrap(),
-                overlay: Image::open(self.overlays.file(base), Role::Overlay).unwrap(),
+                overlay: Overlay::open(self.overlays.file(base)).unwrap(),
                 expected,
                 next,
             });
