@@ -44,7 +44,7 @@ soak: ## everything at length: power cuts, random sessions, fuzzing, real guests
 	@POCKETVM_SOAK_ROUNDS=$(ROUNDS) POCKETVM_SOAK_SEED=$(SEED) \
 		cargo test --locked --test e2e -- --ignored --nocapture nothing_that_was_saved
 
-fuzz: ## fuzzes the parsers of the disk engine: make fuzz FUZZ_SECONDS=300
+fuzz: ## fuzzes the parsers of disk images and of guests' disks: make fuzz FUZZ_SECONDS=300
 	@scripts/setup.sh build fuzz
 	@scripts/fuzz.sh $(FUZZ_SECONDS)
 
@@ -53,6 +53,7 @@ lint: check-format clippy deny doc ## format, clippy, dependencies, documentatio
 check-format:
 	cargo fmt --all --check
 	cargo fmt --manifest-path crates/disk/fuzz/Cargo.toml --check
+	cargo fmt --manifest-path crates/guest/fuzz/Cargo.toml --check
 
 clippy:
 	cargo clippy --locked --workspace --all-targets -- -D warnings

@@ -1,18 +1,19 @@
 #!/usr/bin/env bash
-# Fuzzes the disk engine: each target of crates/disk/fuzz for some seconds, one after the other.
+# Fuzzes the readers of disk images and of guests' disks: each target of crates/disk/fuzz and crates/guest/fuzz for some seconds,
+# one after the other.
 #
 #   scripts/fuzz.sh [SECONDS [TARGET…]]          20 seconds and all targets, unless said otherwise
 #   scripts/fuzz.sh --build                      builds them only
 #   scripts/fuzz.sh --reproduce TARGET FILE      runs a target once, on the input that a finding left
 #
 # Needs a nightly toolchain or the stable one, and nothing else: libFuzzer is a crate. AddressSanitizer is there to count
-# memory; the engine has no unsafe code. New inputs go to the target folder, those of the repository stay as they are.
+# memory; neither crate has unsafe code. New inputs go to the target folder, those of the repository stay as they are.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 fail() { echo "fuzz: $*" >&2; exit 1; }
 PATH=$PATH:$HOME/.cargo/bin
-fuzz=crates/disk/fuzz
+crates=(crates/disk/fuzz crates/guest/fuzz)
 out=$(realpath -m "${CARGO_TARGET_DIR:-target}")/fuzz
 host=$(rustc -vV | sed -n 's/^host: //p')
 case $host in *-linux-gnu) ;; *) fail "only Linux is handled, this is $host" ;; esac
@@ -36,8 +37,10 @@ command -v c++ > /dev/null || fail "a C++ compiler is missing (package g++)"
 flags=(-Zsanitizer=address --cfg fuzzing -Cpasses=sancov-module -Ccodegen-units=1
     -Cllvm-args=-sanitizer-coverage-{level=4,inline-8bit-counters,pc-table,trace-compares}
     -Cllvm-args=-simplifycfg-branch-fold-threshold=0)
-RUSTFLAGS="${flags[*]}" CARGO_TARGET_DIR=$out "${cargo[@]}" build --quiet --locked --release \
-    --manifest-path "$fuzz/Cargo.toml" --target "$host" --bins
+for fuzz in "${crates[@]}"; do
+    RUSTFLAGS="${flags[*]}" CARGO_TARGET_DIR=$out "${cargo[@]}" build --quiet --locked --release \
+        --manifest-path "$fuzz/Cargo.toml" --target "$host" --bins
+done
 
 # --- running ----------------------------------------------------------------------------------------------------
 
@@ -53,11 +56,12 @@ shift || true
 [[ $seconds =~ ^[1-9][0-9]*$ ]] || fail "not a number of seconds: $seconds"
 targets=("$@")
 if [ $# = 0 ]; then
-    mapfile -t targets < <(basename -s .rs "$fuzz"/fuzz_targets/*.rs)
+    mapfile -t targets < <(for fuzz in "${crates[@]}"; do basename -s .rs "$fuzz"/fuzz_targets/*.rs; done)
 fi
 
 findings=0
 for target in "${targets[@]}"; do
+    for fuzz in "${crates[@]}"; do [ ! -e "$fuzz/fuzz_targets/$target.rs" ] || break; done
     seeds=$fuzz/corpus/$target
     [ -d "$seeds" ] || fail "no such target, or it has no seeds: $target"
     mkdir -p "$out/corpus/$target" "$out/findings"

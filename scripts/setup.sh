@@ -94,6 +94,22 @@ for group in "$@"; do
             need_desktop
             # VirtualBox, from another suite, in a folder of its own.
             need debootstrap debootstrap
+            # An installed Debian.
+            need mmdebstrap mmdebstrap
+            need sfdisk fdisk
+            # What makes and judges other guests' disks.
+            need cmp diffutils
+            need sgdisk gdisk
+            need hivexget libhivex-bin
+            need hivexregedit libwin-hivex-perl
+            need reglookup reglookup
+            need lsinitramfs initramfs-tools-core
+            need lz4 lz4
+            need bzip2 bzip2
+            need umount mount
+            need depmod kmod
+            need cc gcc libc6-dev
+            need bsdcpio libarchive-tools
             need /usr/share/OVMF/OVMF_CODE_4M.fd ovmf
             need swtpm swtpm
             need as binutils

@@ -11,6 +11,8 @@ images=$(mktemp -d)
 trap 'rm -rf "$images"' EXIT
 tests/guest/build.sh "$images"
 export POCKETVM_TEST_GUEST=$images
+tests/guest/debian.sh "$images/debian"
+export POCKETVM_TEST_DEBIAN=$images/debian
 
 # VirtualBox is not in Debian 12: it comes from another suite, into a folder outside of the clone, for which root is needed once.
 # Only that may fail for want of a server; then the last line says what was not run.

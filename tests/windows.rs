@@ -228,6 +228,11 @@ fn every_built_in_template_renders_with_the_paths_of_windows() {
             devices: Devices { network: true, ..Devices::default() },
             display: None,
             share: None,
+            card: None,
+            card_name: None,
+            graphics: None,
+            local_time: false,
+            boot: None,
             variables: Default::default(),
         };
         let template = pocketvm::hypervisor::template(name).unwrap();
@@ -249,7 +254,7 @@ fn plain_images_are_merged_from_overlays_of_other_hypervisors() {
         );
         let root = base.parent().unwrap();
         copy_base(root, "base.qcow2", BaseFormat::Qcow2, &whole, copy, [7; 16], &()).unwrap();
-        create_child(&child, copy, [8; 16], &whole).unwrap();
+        create_child(&child, copy, [8; 16], &whole, &[]).unwrap();
         // Away from the drive, where only a session may merge.
         let plain = bench.scratch().join("plain.qcow2");
         std::fs::copy(&base, &plain).unwrap();

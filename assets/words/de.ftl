@@ -182,6 +182,10 @@ running-discarded-disk = { $disk }: { $size }, werden am Ende verworfen
 running-plot = Änderungen auf diesem PC im Lauf der Zeit, zusammen { $size }
 running-memory = Belegter Arbeitsspeicher auf diesem PC: { $size }
 running-room = Freier Platz auf diesem PC: { $size }
+running-changes = { $count ->
+    [one] An einer Stelle wurde der Rechner an den Hypervisor dieses PCs angepasst; das gehört zu den Änderungen dieser Sitzung:
+   *[other] An { $count } Stellen wurde der Rechner an den Hypervisor dieses PCs angepasst; das gehört zu den Änderungen dieser Sitzung:
+}
 running-keys = Die Maus ist im Fenster des Rechners gefangen? { $keys } gibt sie frei.
 running-shut-down = Herunterfahren
 running-shut-down-again = Noch einmal bitten
@@ -216,6 +220,7 @@ trouble-guest-panicked-next = Warten Sie, bis er neu startet, oder schalten Sie 
 unclean-forced = Der Rechner wurde hart ausgeschaltet
 unclean-panicked = Das System des Rechners ist abgestürzt
 unclean-died = Das Programm, das den Rechner ausführt (der Hypervisor), hat unerwartet aufgehört
+unclean-hibernated = Der Rechner wurde in den Ruhezustand versetzt, nicht heruntergefahren
 unclean-safe = Der Stick ist wie vor der Sitzung. Die Änderungen sind auf diesem PC, können aber halb geschriebene Dateien enthalten, wie nach einem Stromausfall.
 unclean-text = Speichern Sie sie, wenn etwas darin ist, das Sie brauchen. Sie können das danach rückgängig machen.
 unclean-save = Auf dem Stick speichern
@@ -369,6 +374,7 @@ log-notice-abandoned = Eine Sitzung anderswo wurde wie gewünscht aufgegeben.
 log-notice-stamped = Eine Platte ist neu, oder ein anderes Programm hat sie beschrieben; sie wurde geprüft.
 log-notice-resumed = Der Speichervorgang geht da weiter, wo er abbrach.
 log-notice-skipped = Eine Platte wird ausgelassen.
+log-notice-fit = Etwas am Rechner passt nicht zu diesem PC oder zum nächsten.
 log-notice-chip = Was ein Baustein des Rechners sich gemerkt hat, ist nicht brauchbar; auf dem Stick bleibt es, wie es war.
 log-guest-running = Der Rechner läuft.
 log-guest-paused = Der Rechner ist angehalten.
@@ -380,6 +386,8 @@ log-guest-ended = Der Rechner ist aus.
 log-merged = { $disk }: { $changed } geändert, { $written } auf den Stick geschrieben.
 log-moved = Die Platten sind auf einem anderen Stand.
 log-session = Die Sitzung hat begonnen.
+log-adapted = Der Rechner wurde für diese Sitzung an den Hypervisor dieses PCs angepasst.
+log-adapted-none = Der Rechner passt, wie er ist, zum Hypervisor dieses PCs.
 
 # --- settings -------------------------------------------------------------------------------------------------
 settings-look = Aussehen

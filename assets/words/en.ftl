@@ -182,6 +182,10 @@ running-discarded-disk = { $disk }: { $size }, thrown away at the end
 running-plot = Changes on this PC over time, in total { $size }
 running-memory = Memory used on this PC: { $size }
 running-room = Room left on this PC: { $size }
+running-changes = { $count ->
+    [one] One thing in the machine was fitted to this PC's hypervisor; that is among this session's changes:
+   *[other] { $count } things in the machine were fitted to this PC's hypervisor; that is among this session's changes:
+}
 running-keys = Mouse caught in the machine's window? { $keys } gives it back.
 running-shut-down = Shut down
 running-shut-down-again = Ask again
@@ -216,6 +220,7 @@ trouble-guest-panicked-next = Wait until it restarts, or force it off.
 unclean-forced = The machine was forced off
 unclean-panicked = The machine's system crashed
 unclean-died = The program that runs the machine (the hypervisor) ended unexpectedly
+unclean-hibernated = The machine was hibernated, not shut down
 unclean-safe = The drive is as before the session. The changes are on this PC, but may hold half-written files, as after a power cut.
 unclean-text = Save them if there is something in them that you need. You can undo that afterwards.
 unclean-save = Save to the drive
@@ -369,6 +374,7 @@ log-notice-abandoned = A session elsewhere was given up, as asked.
 log-notice-stamped = A disk is new, or another program wrote to it; it was checked.
 log-notice-resumed = Saving goes on where it was cut off.
 log-notice-skipped = A disk is left out.
+log-notice-fit = Something in the machine does not fit this PC or the next one.
 log-notice-chip = What a chip of the machine remembered can't be used; on the drive it stays as it was.
 log-guest-running = The machine runs.
 log-guest-paused = The machine is paused.
@@ -380,6 +386,8 @@ log-guest-ended = The machine has ended.
 log-merged = { $disk }: { $changed } changed, { $written } written to the drive.
 log-moved = The disks are in another state.
 log-session = The session has begun.
+log-adapted = The machine was fitted to this PC's hypervisor, for this session.
+log-adapted-none = The machine fits this PC's hypervisor as it is.
 
 # --- settings -------------------------------------------------------------------------------------------------
 settings-look = Appearance

@@ -106,6 +106,11 @@ pub enum Command {
     Compact(CompactArgs),
     /// Show the hypervisor's configuration as a run would use it
     Render(RunArgs),
+    /// Show what is installed on the drive, and whether it fits a hypervisor
+    #[command(
+        after_help = "Examples:\n  pocketvm guest /media/me/STICK\n  pocketvm guest --plan-for virtualbox\n  pocketvm guest --json"
+    )]
+    Guest(GuestArgs),
     /// Check the drive's health: manifest, state and disks
     #[command(after_help = "Example:\n  pocketvm check /media/me/STICK")]
     Check(DriveArgs),
@@ -210,6 +215,17 @@ pub struct RunArgs {
     /// without encryption until they are saved
     #[arg(long)]
     pub accept_plain_scratch: bool,
+}
+
+/// What to look at.
+#[derive(Debug, Args, Clone)]
+pub struct GuestArgs {
+    /// Which drive.
+    #[command(flatten)]
+    pub drive: DriveArgs,
+    /// Show how it would be fitted to this hypervisor: qemu, virtualbox, vmware or hyperv. The PC need not have it
+    #[arg(long, value_name = "NAME")]
+    pub plan_for: Option<String>,
 }
 
 /// Where to look.

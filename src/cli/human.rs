@@ -150,6 +150,13 @@ impl View for Human {
                     self.say(&format!("{} {text}", self.mark("!", "33")));
                 }
             }
+            Event::Adapted { adapted } if !self.quiet => {
+                let card = adapted.card.map(|card| format!(", network card {card}")).unwrap_or_default();
+                self.say(&format!("  {} on {}{card}", adapted.system, adapted.controller));
+                for change in &adapted.changes {
+                    self.say(&format!("  For this hypervisor, in this session's overlay: {change}"));
+                }
+            }
             Event::Guest { guest: GuestEvent::Reset } if !self.quiet => self.say("  The machine restarts"),
             Event::CopyProgress { done, total } | Event::MergeProgress { done, total } => {
                 self.live(
@@ -205,6 +212,7 @@ impl View for Human {
                 }
             }
             Event::Session { .. }
+            | Event::Adapted { .. }
             | Event::Guest { .. }
             | Event::Plan { .. }
             | Event::Merged { .. }

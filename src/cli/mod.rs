@@ -116,6 +116,12 @@ fn act(cli: &Cli, view: &Arc<dyn View>, controls: &Arc<Controls>) -> Result<u8> 
             report::answer(json, "rendered", &rendered, report::rendered);
             Ok(0)
         }
+        Command::Guest(args) => {
+            let installed = session::guest::guest(&drive_options(&args.drive), args.plan_for.as_deref())?;
+            report::answer(json, "installed", &installed, report::installed);
+            let refused = matches!(installed.plan, Some(session::guest::Planned::Refused { .. }));
+            Ok(if refused { Kind::Refused.exit_code() } else { 0 })
+        }
         Command::Check(args) => {
             let health = session::check(&drive_options(args))?;
             report::answer(json, "health", &health, report::health);

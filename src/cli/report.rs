@@ -3,10 +3,15 @@
 use std::io::Write;
 
 use indicatif::HumanBytes;
+use pocketvm_guest::guest::{Guest, System, Volume};
+use pocketvm_guest::linux::Linux;
+use pocketvm_guest::windows::{Setting, Windows};
 use serde::Serialize;
 
 use super::json;
 use crate::hypervisor::{self, Candidate, Rendered};
+use crate::session::event;
+use crate::session::guest::{Installed, Planned};
 use crate::session::history::History;
 use crate::session::plan::Plan;
 use crate::session::{Health, Status};
@@ -18,7 +23,8 @@ pub struct Page(String);
 impl Page {
     /// Adds a line.
     pub fn line(&mut self, text: impl AsRef<str>) {
-        self.0.push_str(text.as_ref());
+        // A disk's names may be anybody's: nothing of them moves the terminal's cursor.
+        self.0.extend(text.as_ref().chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')));
         self.0.push('\n');
     }
 
@@ -101,6 +107,172 @@ pub fn plan(plan: &Plan) {
         }
     }
     page.print();
+}
+
+/// What is installed on a drive.
+pub fn installed(installed: &Installed) {
+    let mut page = Page::default();
+    page.line(format!("Drive       {}", installed.drive.display()));
+    if let Some(session) = installed.session {
+        page.line(format!("Session     {session} waits here; its changes are seen as well"));
+    }
+    match &installed.guest {
+        None => page.line("Guest       nothing is understood of the system disk"),
+        Some(guest) => describe_guest(&mut page, guest),
+    }
+    for (number, volumes) in (2..).zip(&installed.others) {
+        for volume in volumes {
+            page.line(format!("Disk {number}      {}", describe_volume(volume)));
+        }
+    }
+    if let Some(paging) = &installed.paging {
+        page.line(format!("Paging      {}", paging.text));
+    }
+    match &installed.plan {
+        None => {}
+        Some(Planned::Unknown) => {
+            page.line("Plan        what it needs is not known; it is given the usual hardware")
+        }
+        Some(Planned::Refused { what, hint }) => {
+            page.line(format!("Plan        {what}"));
+            if let Some(hint) = hint {
+                page.line(format!("  hint: {hint}"));
+            }
+        }
+        Some(Planned::Fits { report }) => {
+            let part = |name: &str, value: Option<&str>| {
+                value.map(|value| format!(", {name} {value}")).unwrap_or_default()
+            };
+            page.line(format!(
+                "Plan        {}: controller {}{}{}",
+                hypervisor::title(&report.hypervisor),
+                report.controller,
+                part("network card", report.card),
+                part("display", report.display)
+            ));
+            if report.changes.is_empty() {
+                page.line("  nothing is changed in it");
+            }
+            report.changes.iter().for_each(|change| page.line(format!("  change: {change}")));
+            report.notes.iter().for_each(|note| page.line(format!("  note: {note}")));
+        }
+    }
+    page.print();
+}
+
+fn describe_volume(volume: &Volume) -> String {
+    let partition = &volume.partition;
+    let what = serde_json::to_value(&volume.content).ok();
+    let what = what.as_ref().map(|what| {
+        let number = ["version", "bits"].iter().find_map(|key| what[key].as_u64());
+        let number = number.map(|number| number.to_string()).unwrap_or_default();
+        format!("{}{number}", what["content"].as_str().unwrap_or_default())
+    });
+    let what = what.unwrap_or_default();
+    let label = volume.content.label().map(|label| format!(" “{label}”")).unwrap_or_default();
+    format!("partition {}: {what}{label}, {}", partition.number, HumanBytes(partition.size))
+}
+
+fn describe_guest(page: &mut Page, guest: &Guest) {
+    let starts = match (guest.firmware.bios, guest.firmware.uefi) {
+        (true, true) => "BIOS or UEFI",
+        (true, false) => "BIOS",
+        (false, true) => "UEFI",
+        (false, false) => "nothing that is known",
+    };
+    page.line(format!("Starts with {starts}"));
+    for volume in &guest.volumes {
+        page.line(format!("Volume      {}", describe_volume(volume)));
+    }
+    for unread in &guest.unread {
+        page.line(format!("  not seen: partition {}, {}", unread.partition, unread.why));
+    }
+    for system in &guest.systems {
+        page.line(format!("System      {}", event::title_of(system)));
+        match system {
+            System::Windows { windows, .. } => describe_windows(page, windows),
+            System::Linux { linux, .. } => describe_linux(page, linux),
+        }
+    }
+}
+
+fn describe_windows(page: &mut Page, windows: &Windows) {
+    let architecture = windows.architecture.map(|one| format!(" for {}", word(&one))).unwrap_or_default();
+    if let Some(build) = windows.build {
+        page.line(format!("  build     {build}{architecture}"));
+    }
+    page.line(format!("  clock     {}", word(&windows.clock)));
+    let told = |switch: Option<bool>| switch.map_or("not set", |on| if on { "on" } else { "off" });
+    page.line(format!(
+        "  sleep     hibernation {}, fast startup {}",
+        told(windows.hibernation),
+        told(windows.fast_startup)
+    ));
+    for set in &windows.control_sets {
+        let current = if set.current { ", starts with it" } else { "" };
+        page.line(format!("  control set {}{current}", set.number));
+        for driver in set.drivers.iter().filter(|driver| driver.service) {
+            let number =
+                |setting: &Setting| setting.value().map_or("-".to_owned(), |value| value.to_string());
+            page.line(format!(
+                "    {:<14} Start {}, StartOverride {}{}",
+                driver.name,
+                number(&driver.start),
+                number(&driver.start_override),
+                if driver.file { "" } else { ", its file is missing" }
+            ));
+            if !driver.device_ids.is_empty() {
+                page.line(format!("      for {}", driver.device_ids.join(", ")));
+            }
+        }
+    }
+    for reason in &windows.state {
+        page.line(format!("  state     {reason}"));
+    }
+    for tool in &windows.guest_tools {
+        page.line(format!("  tools     {} ({})", tool.product, tool.service));
+    }
+}
+
+/// The word by which programs know something.
+fn word(value: &impl Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => String::new(),
+    }
+}
+
+fn describe_linux(page: &mut Page, linux: &Linux) {
+    if let Some(architecture) = linux.architecture {
+        page.line(format!("  for       {architecture}"));
+    }
+    for kernel in &linux.kernels {
+        page.line(format!("  kernel    {}", kernel.version));
+        match &kernel.initramfs {
+            Some(initramfs) => {
+                page.line(format!("    initramfs {} ({})", initramfs.path, HumanBytes(initramfs.size)));
+                let modules: Vec<&str> = initramfs.modules.iter().map(String::as_str).collect();
+                page.line(format!("    drivers   {}", modules.join(" ")));
+            }
+            None => page.line("    no initramfs"),
+        }
+    }
+    for mount in &linux.fstab.mounts {
+        page.line(format!("  fstab     {} {} {}", mount.spec, mount.point, mount.kind));
+    }
+    for card in &linux.network {
+        let name = card.name.as_deref().or(card.mac.as_deref()).unwrap_or_default();
+        page.line(format!("  network   {name} ({})", card.file));
+    }
+    for tools in &linux.guest_tools {
+        page.line(format!("  tools     {}", word(tools)));
+    }
+    if !linux.state.clean || linux.state.errors || linux.state.journal {
+        page.line("  state     it was not shut down cleanly");
+    }
+    for resume in &linux.resume {
+        page.line(format!("  wakes from {} ({})", resume.from, resume.file));
+    }
 }
 
 /// How a drive stands.

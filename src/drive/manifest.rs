@@ -63,6 +63,9 @@ pub struct Manifest {
     /// How saves are kept and proved.
     #[serde(default)]
     pub saves: Saves,
+    /// Whether the guest is fitted to the hardware of the hypervisor that it meets.
+    #[serde(default)]
+    pub adapt: Adapt,
     /// What the machine has besides disks.
     #[serde(default)]
     pub devices: Devices,
@@ -150,7 +153,7 @@ pub struct Disk {
     pub format: Format,
     /// Whether a session's changes are merged into the base (true) or thrown away (false).
     pub keep: bool,
-    /// The controller that the installed system boots from.
+    /// The controller that this disk is on.
     #[serde(default)]
     pub controller: Controller,
 }
@@ -177,15 +180,34 @@ impl Format {
     }
 }
 
-/// Disk controllers that the guest may see.
+/// Whether the guest is fitted to the hardware of the hypervisor that it meets.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Controller {
-    /// SATA; every system of the last fifteen years and every hypervisor knows it.
+pub enum Adapt {
+    /// The disks are not looked at.
+    Off,
+    /// The hardware that it can start with is chosen. If it can't start with any as it is, it is not started.
+    Check,
+    /// If it can't start with any as it is, the least is changed, in the session's overlay only.
     #[default]
+    On,
+}
+
+/// Disk controllers that the guest may see.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Controller {
+    /// Of those that the hypervisor has, the one that the guest starts with; SATA if that is not known.
+    #[default]
+    Auto,
+    /// SATA; every system of the last fifteen years and every hypervisor knows it.
     Ahci,
     /// Paravirtual: fast, needs a driver in the guest.
     Virtio,
+    /// A SCSI controller of the same kind.
+    VirtioScsi,
+    /// VMware's SCSI controller.
+    Pvscsi,
     /// For systems older than AHCI.
     Ide,
     /// Not a disk for the guest's system, but the memory in which UEFI keeps its variables.
@@ -199,8 +221,11 @@ impl Controller {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Controller::Auto => "auto",
             Controller::Ahci => "ahci",
             Controller::Virtio => "virtio",
+            Controller::VirtioScsi => "virtio-scsi",
+            Controller::Pvscsi => "pvscsi",
             Controller::Ide => "ide",
             Controller::Flash => "flash",
             Controller::Tpm => "tpm",

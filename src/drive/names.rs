@@ -70,6 +70,12 @@ pub const PAGING_DISK: &str = "paging";
 /// In a session's scratch folder: what the guest wrote to its serial port.
 pub const SERIAL_LOG: &str = "serial.log";
 
+/// In a session's folder: the kernel of the guest that is started in place of its boot loader.
+pub const BOOT_KERNEL: &str = "boot.kernel";
+
+/// In a session's folder: that kernel's initramfs.
+pub const BOOT_INITRAMFS: &str = "boot.initramfs";
+
 /// In a session's scratch folder: what the hypervisor's process wrote to its standard error.
 pub const HYPERVISOR_LOG: &str = "hypervisor.log";
 

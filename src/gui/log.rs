@@ -89,6 +89,8 @@ impl Entry {
             }
             Event::Moved { .. } => words.say("log-moved"),
             Event::Session { .. } => words.say("log-session"),
+            Event::Adapted { adapted } if adapted.changes.is_empty() => words.say("log-adapted-none"),
+            Event::Adapted { .. } => words.say("log-adapted"),
             Event::Error { kind, .. } => words.say(&format!("fail-{}", word(kind))),
             _ => return None,
         })
@@ -100,6 +102,13 @@ impl Entry {
             Event::Notice { text, .. } => Some(text.clone()),
             Event::Guest { guest: GuestEvent::DiskError { reason, .. } } => Some(reason.clone()),
             Event::Error { what, .. } => Some(what.clone()),
+            Event::Adapted { adapted } => {
+                let card = adapted.card.map(|card| format!(", {card}")).unwrap_or_default();
+                let first = format!("{}: {}{card}", adapted.system, adapted.controller);
+                Some(
+                    [first].into_iter().chain(adapted.changes.iter().cloned()).collect::<Vec<_>>().join("; "),
+                )
+            }
             Event::Session { id, scratch } => Some(format!("{id}, {}", scratch.display())),
             _ => None,
         }

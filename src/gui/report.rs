@@ -92,6 +92,7 @@ fn tell(event: &Event) -> Option<String> {
                     Ending::Panicked => "panicked",
                     Ending::WrittenElsewhere { .. } => "written elsewhere",
                     Ending::HypervisorDied { .. } => "hypervisor died",
+                    Ending::Hibernated { .. } => "hibernated",
                 };
                 format!("guest ended, {how}")
             }
@@ -109,6 +110,13 @@ fn tell(event: &Event) -> Option<String> {
             format!("merged {} disks, {changed} bytes changed, {written} written", disks.len())
         }
         Event::Moved { from, to, .. } => format!("moved from state {from} to {to}"),
+        Event::Adapted { adapted } => format!(
+            "guest fitted to {}: {}, card {}, {} changes",
+            adapted.hypervisor,
+            adapted.controller,
+            adapted.card.unwrap_or("none"),
+            adapted.changes.len()
+        ),
         Event::Done { outcome, .. } => format!("done {}", word(outcome)),
         Event::Error { kind, .. } => format!("error {}", word(kind)),
         _ => return None,

@@ -1,5 +1,7 @@
 //! What a hypervisor can do, so that callers need not know which one it is; and what a machine needs of one.
 
+use pocketvm_guest::Hardware;
+use pocketvm_guest::linux::names::{self, Place};
 use serde::Serialize;
 
 use super::{Devices, Rejection};
@@ -12,8 +14,8 @@ pub struct Capabilities {
     /// It reads the bases where they are, on the drive, and pauses the guest when it can't. Otherwise it is given copies
     /// on this PC's internal disk, in the format of the overlay, so that nothing depends on the drive while the guest runs.
     pub reads_drive: bool,
-    /// Controllers that a guest can boot from, as in the manifest.
-    pub controllers: &'static [&'static str],
+    /// The hardware that a guest can be given.
+    pub hardware: Offered,
     /// What can start a guest, as in the manifest.
     pub firmware: &'static [&'static str],
     /// The most disks of a machine, the paging disk included.
@@ -38,6 +40,79 @@ pub struct Capabilities {
     pub release_keys: Option<&'static str>,
     /// Which of the devices that a manifest can wish for it has.
     pub devices: Devices<bool>,
+}
+
+/// The hardware that a hypervisor can give a guest: where there is a choice, the best first. A guest is fitted to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Offered {
+    /// Controllers that a guest can boot from.
+    pub controllers: &'static [Offer],
+    /// Network cards.
+    pub cards: &'static [Offer],
+    /// Displays.
+    pub displays: &'static [Offer],
+    /// The names that Linux gives the network card.
+    pub card_names: CardNames,
+    /// It can start a guest's kernel itself, without the guest's boot loader.
+    pub starts_kernel: bool,
+}
+
+/// A device to choose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Offer {
+    /// A controller as in the manifest, anything else as the hypervisor's template calls it.
+    pub name: &'static str,
+    /// What a guest sees.
+    pub hardware: Hardware,
+}
+
+impl Offer {
+    /// `hardware`, called `name`.
+    #[must_use]
+    pub const fn new(name: &'static str, hardware: Hardware) -> Offer {
+        Offer { name, hardware }
+    }
+}
+
+/// The most root ports for a card behind the last of them.
+pub const MOST_PORTS: u8 = 8;
+
+/// The names that Linux gives a network card, by the place that it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CardNames {
+    /// The place can be chosen: any that QEMU's boards have.
+    Chosen,
+    /// The card is always in the same place.
+    Always(&'static str),
+    /// One of these places can be chosen.
+    OneOf(&'static [&'static str]),
+}
+
+impl CardNames {
+    /// Whether the card can have the name, on a board whose disks are on `controller`.
+    #[must_use]
+    pub fn has(self, name: &str, controller: &str) -> bool {
+        match self {
+            CardNames::Chosen => match names::slot_for(name) {
+                Some(Place::Pci { .. }) => true,
+                // The board with IDE has no PCI Express.
+                Some(Place::Root { .. }) => controller != "ide",
+                Some(Place::Port { bus }) => controller != "ide" && bus <= MOST_PORTS,
+                None => false,
+            },
+            CardNames::Always(only) => name == only,
+            CardNames::OneOf(names) => names.contains(&name),
+        }
+    }
+}
+
+impl Offered {
+    /// The controller that the manifest calls `name`.
+    #[must_use]
+    pub fn controller(&self, name: &str) -> Option<&'static Offer> {
+        self.controllers.iter().find(|offer| offer.name == name)
+    }
 }
 
 /// A format of disk images that a hypervisor writes.
@@ -67,10 +142,13 @@ impl DiskFormat {
     pub const ALL: [DiskFormat; 3] = [DiskFormat::Qcow2, DiskFormat::Vmdk, DiskFormat::Vhd];
 }
 
+/// Any controller will do: the guest is fitted to what the hypervisor has.
+pub const ANY: &str = "auto";
+
 /// What a machine can't do without.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Needs {
-    /// The controllers of its disks, one for each, as in the manifest.
+    /// The controllers of its disks, one for each, as in the manifest; [`ANY`] where the guest is fitted to the hypervisor.
     pub controllers: Vec<&'static str>,
     /// What starts it, as in the manifest.
     pub firmware: &'static str,
@@ -81,7 +159,8 @@ impl Capabilities {
     #[must_use]
     pub fn unfit(&self, needs: &Needs) -> Option<Rejection> {
         let reject = |reason: String, fix: &str| Some(Rejection { reason, fix: Some(fix.to_owned()) });
-        if let Some(missing) = needs.controllers.iter().find(|one| !self.controllers.contains(one)) {
+        let has = |name: &str| name == ANY || self.hardware.controller(name).is_some();
+        if let Some(missing) = needs.controllers.iter().find(|one| !has(one)) {
             return reject(
                 format!("it has no {missing} controller for the machine's disks"),
                 "choose a controller in pocketvm.yaml that the guest boots from and this hypervisor has",

@@ -55,6 +55,11 @@ pub enum Ending {
         /// What was found.
         detail: String,
     },
+    /// The guest powered itself off without shutting down: it is hibernated, which only the same PC could wake it from.
+    Hibernated {
+        /// How that is avoided.
+        detail: String,
+    },
     /// The hypervisor died.
     HypervisorDied {
         /// Exit status or signal, and the last lines it said.

@@ -28,6 +28,16 @@ pub struct Machine {
     pub disks: Vec<MachineDisk>,
     /// What its chips remember.
     pub chips: Chips,
+    /// Its network card, as the door calls it; the door's own choice if nothing is known of the guest.
+    pub card: Option<&'static str>,
+    /// The name that a Linux expects of its network card; none if any will do.
+    pub card_name: Option<String>,
+    /// Its display, as the door calls it; the door's own choice if nothing is known of the guest.
+    pub graphics: Option<&'static str>,
+    /// Its hardware clock shows local time, not universal time.
+    pub local_time: bool,
+    /// The kernel that is started in place of the guest's boot loader.
+    pub boot: Option<Boot>,
     /// Private folder of the session, for sockets and logs.
     pub scratch: PathBuf,
     /// The guest's serial port is written to this file in scratch.
@@ -83,6 +93,17 @@ pub struct Chips {
     pub tpm: Option<PathBuf>,
 }
 
+/// A kernel of the guest that the hypervisor starts itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Boot {
+    /// The file of its image, in scratch.
+    pub kernel: PathBuf,
+    /// The file of its initramfs, in scratch.
+    pub initramfs: PathBuf,
+    /// Its command line: text of the guest's.
+    pub command_line: String,
+}
+
 /// One disk of a machine.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct MachineDisk {
@@ -94,7 +115,7 @@ pub struct MachineDisk {
     pub size: u64,
     /// Its base, opened read-only; none for the paging disk.
     pub base: Option<Base>,
-    /// The controller the guest boots from: `ahci`, `virtio`, `ide`.
+    /// The controller that it is on, as in the manifest: `ahci`, `virtio`, `ide`, ….
     pub controller: String,
 }
 

@@ -24,12 +24,12 @@ mod tail;
 pub mod virtualbox;
 pub mod vmware;
 
-pub use capabilities::{Capabilities, DiskFormat, Needs};
+pub use capabilities::{ANY, Capabilities, CardNames, DiskFormat, MOST_PORTS, Needs, Offer, Offered};
 use record::Started;
 
 pub use found::{Accelerator, Candidate, Places, Rejection, Verdict, Verdicts};
 pub use guest::{Ending, Figures, Guest, GuestEvent, Running};
-pub use machine::{Base, Chips, Devices, Layer, Machine, MachineDisk, image_id};
+pub use machine::{Base, Boot, Chips, Devices, Layer, Machine, MachineDisk, image_id};
 
 /// The longest template of any hypervisor, in bytes; no honest one comes near it.
 pub const MAX_TEMPLATE: u64 = 64 * 1024;
@@ -45,6 +45,8 @@ pub(crate) trait Door: Sync {
     fn title(&self) -> &'static str;
     /// The built-in template.
     fn template(&self) -> Template;
+    /// The hardware that it can give a guest.
+    fn hardware(&self) -> Offered;
     /// Every one on this PC and on the drive, best first. Takes at most 3 s; never opens a window.
     fn detect(
         &self,
@@ -99,6 +101,12 @@ pub fn title(name: &str) -> &str {
 #[must_use]
 pub fn template(name: &str) -> Option<Template> {
     DOORS.iter().find(|door| door.name() == name).map(|door| door.template())
+}
+
+/// The hardware that a hypervisor can give a guest, whether this PC has one or not; none if there is no door for it.
+#[must_use]
+pub fn hardware(name: &str) -> Option<Offered> {
+    DOORS.iter().find(|door| door.name() == name).map(|door| door.hardware())
 }
 
 /// Every hypervisor on this PC and on the drive that there is a door for, each accelerator with its verdict: those in

@@ -187,6 +187,9 @@ pub fn context(machine: &Machine) -> Result<Map<String, Value>> {
     put("headless", machine.headless.into());
     let controller = machine.disks.first().map_or("ahci", |disk| disk.controller.as_str());
     put("controller", controller.into());
+    put("card", machine.card.into());
+    put("graphics", machine.graphics.into());
+    put("local_time", machine.local_time.into());
     put("serial_log", text(&machine.serial_log)?.into());
     put("variables", json!(machine.variables));
     put("devices", json!(machine.devices));

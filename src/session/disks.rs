@@ -4,13 +4,15 @@
 use std::path::Path;
 
 use pocketvm_disk::{CopyFormat, CreateOptions, Progress};
+use pocketvm_guest::apply::Changed;
 use uuid::Uuid;
 
+use super::adapt;
 use super::claim::{Claim, disk_error};
 use super::folder::{CLUSTER, overlay_cluster};
 use crate::drive::manifest::{Disk, Format};
 use crate::drive::names;
-use crate::guest::swap;
+use crate::guest::{pagefile, swap};
 use crate::hypervisor::{Capabilities, DiskFormat, image_id};
 use crate::{Error, Kind, Result};
 
@@ -25,20 +27,29 @@ pub struct Disks<'a> {
 }
 
 impl Disks<'_> {
-    /// Makes the overlay of `disk` over its base, or over a copy of it.
+    /// Makes the overlay of `disk` over its base, or over a copy of it, with what is `changed` in the guest.
     ///
     /// # Errors
     /// No room; the base can't be read; copying was stopped.
-    pub fn make_overlay(&self, claim: &Claim, disk: &Disk, progress: &dyn Progress) -> Result<()> {
+    pub fn make_overlay(
+        &self,
+        claim: &Claim,
+        disk: &Disk,
+        changed: &Changed,
+        progress: &dyn Progress,
+    ) -> Result<()> {
         let (name, extension) = (disk.name.as_str(), self.capabilities.overlay.extension());
         let overlay = self.folder.join(names::overlay(name, extension));
         let Some(format) = self.copies() else {
             let base = claim.base(disk)?;
+            let cluster_size = overlay_cluster(base.cluster_size);
+            let content = adapt::content(&claim.drive, disk, changed, cluster_size)?;
+            let content: Vec<_> = content.iter().map(|(at, bytes)| (*at, bytes.as_slice())).collect();
             let options = CreateOptions {
                 virtual_size: base.virtual_size,
-                cluster_size: overlay_cluster(base.cluster_size),
+                cluster_size,
                 backing: Some((base.path, base.format.as_str())),
-                content: &[],
+                content: &content,
             };
             return pocketvm_disk::create(&overlay, &options).map_err(disk_error);
         };
@@ -57,29 +68,40 @@ impl Disks<'_> {
             progress,
         )
         .map_err(stopped)?;
-        pocketvm_disk::create_child(&overlay, format, id("overlay"), &copy).map_err(disk_error)
+        let content = adapt::content(&claim.drive, disk, changed, format.block_size())?;
+        pocketvm_disk::create_child(&overlay, format, id("overlay"), &copy, &content).map_err(disk_error)
     }
 
-    /// Makes the paging disk with `size` bytes.
+    /// Makes the paging disk with `size` bytes: swap for a Linux, a volume for the page file of a Windows on the machine with this
+    /// UUID.
     ///
     /// # Errors
     /// No room, or a size that can't be.
-    pub fn make_paging(&self, size: u64) -> Result<()> {
+    pub fn make_paging(&self, size: u64, windows_on: Option<Uuid>) -> Result<()> {
         let name = names::PAGING_DISK;
-        let header = swap::header(size, Uuid::new_v4()).ok_or_else(|| {
-            Error::new(Kind::Drive, format!("the paging disk can't have this size: {size} bytes"))
+        let content = match windows_on {
+            Some(machine) => pagefile::content(size, machine)?,
+            None => swap::header(size, Uuid::new_v4()).map(|header| vec![(0, header)]),
+        };
+        let content = content.ok_or_else(|| {
+            let what = format!("the paging disk of this guest can't have this size: {size} bytes");
+            Error::new(Kind::Drive, what).hint("give it at least 64 MiB in pocketvm.yaml")
         })?;
+        let content: Vec<_> = content.iter().map(|(at, bytes)| (*at, bytes.as_slice())).collect();
         let path = self.folder.join(names::overlay(name, self.capabilities.overlay.extension()));
-        let content: &[(u64, &[u8])] = &[(0, header.as_slice())];
         let made = match self.copies() {
             None => {
-                let options =
-                    CreateOptions { virtual_size: size, cluster_size: CLUSTER, backing: None, content };
+                let options = CreateOptions {
+                    virtual_size: size,
+                    cluster_size: CLUSTER,
+                    backing: None,
+                    content: &content,
+                };
                 pocketvm_disk::create(&path, &options)
             }
             Some(format) => {
                 let id = image_id(self.session, name, "overlay").into_bytes();
-                pocketvm_disk::create_disk(&path, format, id, size, content)
+                pocketvm_disk::create_disk(&path, format, id, size, &content)
             }
         };
         made.map_err(disk_error)

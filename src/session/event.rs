@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use uuid::Uuid;
 
+pub use super::adapt::{Report, title_of};
 use super::leftover::{Elsewhere, LeftBehind};
 use super::plan::Plan;
 use crate::hypervisor::{Candidate, Ending, GuestEvent};
@@ -42,6 +43,11 @@ pub enum Event {
         id: Uuid,
         /// Its folder on this PC.
         scratch: PathBuf,
+    },
+    /// The guest was fitted to the hypervisor.
+    Adapted {
+        /// What it is given, and what changes in it.
+        adapted: Box<Report>,
     },
     /// Figures of a running guest, about once a second.
     Figures {
@@ -234,6 +240,8 @@ pub enum Notice {
     Skipped,
     /// What one of the machine's chips remembered can't be used.
     Chip,
+    /// Something about the guest that does not fit this hypervisor, or any other PC.
+    Fit,
 }
 
 /// How a command ended well.

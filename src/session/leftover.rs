@@ -5,6 +5,7 @@ use pocketvm_disk::CommitFile;
 use serde::Serialize;
 use uuid::Uuid;
 
+use super::adapt;
 use super::base::Base;
 use super::event::{Answer, Question, Subject};
 use super::folder::Folder;
@@ -202,7 +203,9 @@ fn here(drive: &Drive, folder: Folder, mut record: SessionRecord) -> Result<Here
         // A hypervisor that can't be asked leaves it at what is known: not clean.
         match hypervisor::ending(folder.path()) {
             // A guest may have shut down after its launcher died.
-            Ok(Some(Ending::PoweredOff)) if record.phase == Phase::Running => record.clean_shutdown = true,
+            Ok(Some(Ending::PoweredOff)) if record.phase == Phase::Running => {
+                record.clean_shutdown = !adapt::may_sleep(drive, &folder);
+            }
             Ok(Some(Ending::WrittenElsewhere { detail })) => elsewhere = Some(detail),
             Ok(_) => {}
             Err(error) => tracing::warn!(%error, "how the guest ended can't be found out"),

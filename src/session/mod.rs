@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 pub mod compact;
 pub mod controls;
 pub mod event;
+pub mod guest;
 pub mod history;
 pub mod plan;
 pub mod status;
 pub mod supervision;
 
+mod adapt;
 mod base;
 mod carried;
 mod chips;
@@ -181,8 +183,14 @@ pub fn run(options: &Options, controls: &Controls, view: &dyn View) -> Result<Ou
         Ok((prepared, door))
     })?;
     // In this order, so that the folder is closed before the job removes it.
-    let prepare::Prepared { job, folder, record, machine } = prepared;
+    let prepare::Prepared { job, folder, record, machine, adapted } = prepared;
     view.show(&Event::Session { id: record.id, scratch: folder.path().to_owned() });
+    if let Some(adapted) = adapted {
+        for note in &adapted.notes {
+            view.show(&Event::notice(Notice::Fit, note.clone()));
+        }
+        view.show(&Event::Adapted { adapted: Box::new(adapted) });
+    }
     stop_if_wished(controls)?;
     let launched = stage(view, Step::Launch, || {
         let rendered = door.render(&machine, &template)?;
@@ -380,7 +388,8 @@ pub fn render(options: &Options, view: &dyn View) -> Result<Rendered> {
     let wanted = prepare::Wanted { plan: &plan, capabilities: door.0.capabilities(), options };
     // No session has this id: it is the machine's.
     let folder = scratch.path().join(drive.manifest().machine_uuid(identity).to_string());
-    let machine = prepare::machine(identity, &drive, &wanted, &folder)?;
+    let adapted = wanted.adapt(&drive)?;
+    let machine = prepare::machine(identity, &drive, &wanted, &adapted, &folder)?;
     door.0.render(&machine, &prepare::template(&drive, &door.0.candidate().hypervisor)?)
 }
 
@@ -396,7 +405,7 @@ fn needs(manifest: &Manifest) -> Needs {
 
 /// The paging disk is on the controller that the guest surely has a driver for.
 fn paging_controller(manifest: &Manifest) -> &'static str {
-    system_disks(manifest).next().map_or("ahci", |disk| disk.controller.as_str())
+    system_disks(manifest).next().map_or(hypervisor::ANY, |disk| disk.controller.as_str())
 }
 
 /// The disks that the guest's system sees.

@@ -5,9 +5,11 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use pocketvm_disk::{GenerationId, Progress};
+use pocketvm_guest::apply::Changed;
 use uuid::Uuid;
 
 use super::Options;
+use super::adapt::{self, Adapted};
 use super::base::Base;
 use super::chips;
 use super::claim::{Claim, disk_error};
@@ -31,6 +33,8 @@ pub struct Prepared {
     pub record: SessionRecord,
     /// The machine for the hypervisor.
     pub machine: Machine,
+    /// How the guest was fitted to it; none if nothing is known of the guest.
+    pub adapted: Option<adapt::Report>,
     /// Takes everything back unless completed.
     pub job: Job,
 }
@@ -43,6 +47,17 @@ pub struct Wanted<'a> {
     pub capabilities: Capabilities,
     /// As wished.
     pub options: &'a Options,
+}
+
+impl Wanted<'_> {
+    /// How the guest on `drive` fits the hypervisor.
+    ///
+    /// # Errors
+    /// It does not; a disk can't be read.
+    pub fn adapt(&self, drive: &Drive) -> Result<Adapted> {
+        let name = self.plan.hypervisor.as_ref().map_or("", |choice| choice.hypervisor.as_str());
+        adapt::adapt(drive, name, &self.capabilities.hardware)
+    }
 }
 
 /// Prepares a session as it is `wanted`. Where the hypervisor can't read the bases on the drive, `progress` hears how far they
@@ -58,6 +73,7 @@ pub fn prepare(
 ) -> Result<Prepared> {
     let Wanted { plan, options, .. } = *wanted;
     let manifest = claim.drive.manifest();
+    let adapted = wanted.adapt(&claim.drive)?;
     let generations = generations(claim)?;
     let id = Uuid::new_v4();
     let now = Timestamp::now();
@@ -116,13 +132,31 @@ pub fn prepare(
     )?;
     folder.write(&record)?;
     let disks = Disks { folder: folder.path(), session: id, capabilities: wanted.capabilities };
-    for disk in super::system_disks(manifest) {
-        disks.make_overlay(claim, disk, progress)?;
+    for (index, disk) in super::system_disks(manifest).enumerate() {
+        // Only the system disk is changed.
+        let changed = if index == 0 { &adapted.changed } else { &Changed::default() };
+        disks.make_overlay(claim, disk, changed, progress)?;
+        if !changed.bytes.is_empty() {
+            let overlay = names::overlay(disk.name.as_str(), wanted.capabilities.overlay.extension());
+            adapt::verify(&claim.drive, disk, &folder.path().join(overlay), changed)?;
+        }
+    }
+    if let Some(boot) = &adapted.changed.boot {
+        let size = boot.kernel.len() as u64 + boot.initramfs.len() as u64;
+        if size > (plan.memory_mib << 20) / 2 {
+            let what = format!("the guest's kernel and initramfs have {size} bytes, too many for its memory");
+            return Err(Error::new(Kind::Refused, what)
+                .hint("give it more memory, with --memory or in pocketvm.yaml"));
+        }
+        for (name, content) in [(names::BOOT_KERNEL, &boot.kernel), (names::BOOT_INITRAMFS, &boot.initramfs)]
+        {
+            host::file::overwrite_atomically(&folder.path().join(name), content)?;
+        }
     }
     if let Some(size) = plan.paging {
-        disks.make_paging(size)?;
+        disks.make_paging(size, adapted.windows.then(|| manifest.machine_uuid(claim.identity)))?;
     }
-    let machine = machine(claim.identity, &claim.drive, wanted, folder.path())?;
+    let machine = machine(claim.identity, &claim.drive, wanted, &adapted, folder.path())?;
     let fetched = chips::fetch(&claim.drive, folder.path(), &machine.chips)?;
     for disk in &mut record.disks {
         disk.chip = fetched.contains(&disk.name);
@@ -132,7 +166,7 @@ pub fn prepare(
     folder.write(&record)?;
     // From here on the guest may write: the drive must know first, or another PC could start the old state unasked.
     claim.record(&record)?;
-    Ok(Prepared { folder, record, machine, job })
+    Ok(Prepared { folder, record, machine, adapted: adapted.report, job })
 }
 
 /// The generation of every base; fresh ones and ones that another program wrote to get a new one.
@@ -169,10 +203,17 @@ fn generations(claim: &Claim) -> Result<Vec<GenerationId>> {
 ///
 /// # Errors
 /// A base can't be read or is not supported, or a path leaves the drive.
-pub fn machine(identity: Uuid, drive: &Drive, wanted: &Wanted<'_>, folder: &Path) -> Result<Machine> {
+pub fn machine(
+    identity: Uuid,
+    drive: &Drive,
+    wanted: &Wanted<'_>,
+    adapted: &Adapted,
+    folder: &Path,
+) -> Result<Machine> {
     let Wanted { plan, options, capabilities } = wanted;
     let manifest = drive.manifest();
     let format = capabilities.overlay;
+    let controller = |name: &str| if name == hypervisor::ANY { adapted.controller } else { name }.to_owned();
     let mut disks = vec![];
     for disk in super::system_disks(manifest) {
         let name = disk.name.as_str();
@@ -190,7 +231,7 @@ pub fn machine(identity: Uuid, drive: &Drive, wanted: &Wanted<'_>, folder: &Path
                     below: vec![],
                 }
             }),
-            controller: disk.controller.as_str().into(),
+            controller: controller(disk.controller.as_str()),
         });
     }
     if let Some(size) = plan.paging {
@@ -199,7 +240,7 @@ pub fn machine(identity: Uuid, drive: &Drive, wanted: &Wanted<'_>, folder: &Path
             overlay: folder.join(names::overlay(names::PAGING_DISK, format.extension())),
             size,
             base: None,
-            controller: super::paging_controller(manifest).into(),
+            controller: controller(super::paging_controller(manifest)),
         });
     }
     let hypervisor = plan.hypervisor.as_ref();
@@ -215,6 +256,15 @@ pub fn machine(identity: Uuid, drive: &Drive, wanted: &Wanted<'_>, folder: &Path
         headless: options.headless,
         disks,
         chips: chips::files(manifest, capabilities.devices, folder),
+        card: adapted.card,
+        card_name: adapted.card_name.clone(),
+        graphics: adapted.graphics,
+        local_time: adapted.local_time,
+        boot: adapted.changed.boot.as_ref().map(|boot| hypervisor::Boot {
+            kernel: folder.join(names::BOOT_KERNEL),
+            initramfs: folder.join(names::BOOT_INITRAMFS),
+            command_line: boot.command_line.clone(),
+        }),
         scratch: folder.to_owned(),
         serial_log: folder.join(names::SERIAL_LOG),
         devices: devices::wished(manifest, options).with(capabilities.devices, |wished, has| wished && has),

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
+use super::adapt;
 use super::chips;
 use super::claim::{Claim, disk_error, gone};
 use super::controls::Controls;
@@ -281,7 +282,14 @@ fn run_guest(
 ) -> Result<(Option<Claim>, SessionRecord, End)> {
     let mut ran =
         supervise(&supervised(&claim, folder, &record), running, started, front.controls, front.view);
+    let asleep = match (&ran.ending, &ran.root) {
+        (Ending::PoweredOff, Some(root)) => adapt::asleep(root, folder),
+        _ => None,
+    };
     folder.drop_temporaries(record.disks.iter().map(|disk| disk.name.as_str()));
+    if let Some(detail) = asleep {
+        ran.ending = Ending::Hibernated { detail };
+    }
     if let Some(detail) = lost_chips(claim.drive.manifest(), &record, folder) {
         ran.ending = Ending::HypervisorDied { detail };
     }
@@ -289,7 +297,7 @@ fn run_guest(
         Ending::PoweredOff => (true, String::new()),
         Ending::Forced => (false, "the machine was forced off".to_owned()),
         Ending::Panicked => (false, "the machine's system crashed".to_owned()),
-        Ending::WrittenElsewhere { detail } => (false, detail.clone()),
+        Ending::WrittenElsewhere { detail } | Ending::Hibernated { detail } => (false, detail.clone()),
         Ending::HypervisorDied { detail } => (false, format!("the hypervisor ended unexpectedly ({detail})")),
     };
     record.phase = Phase::Stopped;

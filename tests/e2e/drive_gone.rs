@@ -1,17 +1,19 @@
 //! The stick is pulled while the guest runs from it.
 
 use std::path::Path;
+use std::process::Command;
 
 use rustix::process::Signal;
 
-use super::harness::{Bench, Drive, Launcher, Options, Pc, Stick, compare, program as under_test};
+use super::harness::{Bench, Drive, Launcher, Options, Pc, Stick, compare, must, program as under_test};
 
 /// A guest that reads everything of its disks again and again, from a stick that also holds the running launcher.
 fn reading_guest(pc: &Pc, stick: &mut Stick, mount: &Path) -> Launcher {
     stick.attach(mount);
     let drive = Drive::create(&mount.join("Gerät 1"), &Options::new("marker kept;read"));
     let program = drive.path.join("pocketvm");
-    std::fs::copy(under_test(), &program).unwrap();
+    // What is for debuggers is several times the size of the rest.
+    must(Command::new("strip").arg("--strip-debug").arg("-o").arg(&program).arg(under_test()));
     let mut launcher = pc.run_program(&program, &drive, &["--accelerator", "tcg"]);
     launcher.guest("read");
     launcher

@@ -73,3 +73,42 @@ fn sigterm_leaves_a_session_that_can_be_recovered() {
     drive.set(&Options::new("show"));
     assert_eq!(pc.session(&drive).markers("user"), ["kept"]);
 }
+
+#[test]
+fn a_guest_that_went_to_sleep_on_its_disk_did_not_shut_down() {
+    let bench = Bench::new();
+    let drive = Drive::create(&bench.folder("drive"), &Options::new("marker kept;hibernate"));
+    let pc = Pc::new(&bench, "pc");
+    let finished = pc.run(&drive).finish();
+    finished.expect(8);
+    assert!(finished.error().contains("systemctl mask hibernate.target"), "{}", finished.error());
+    drive.assert_untouched();
+    pc.call(&["recover", drive.path.to_str().unwrap(), "--merge"]).expect(0);
+    pc.assert_as_before();
+    drive.set(&Options::new("show"));
+    assert_eq!(pc.session(&drive).markers("user"), ["kept"]);
+    // Nobody looks if the manifest says so.
+    drive.set(&Options::new("hibernate"));
+    let manifest = drive.path.join("pocketvm.yaml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    std::fs::write(&manifest, format!("{text}adapt: \"off\"\n")).unwrap();
+    pc.run(&drive).finish().expect(0);
+}
+
+#[test]
+fn a_disk_on_which_something_slept_before_is_no_reason_to_ask() {
+    let bench = Bench::new();
+    let drive = Drive::create(&bench.folder("drive"), &Options::new("marker kept"));
+    // What Linux leaves in its swap when it hibernates: the signature, over that of swap.
+    let mut swap = vec![0; 1 << 20];
+    swap[1024] = 1;
+    swap[1028] = 255;
+    swap[4086..4096].copy_from_slice(b"S1SUSPEND\0");
+    std::fs::create_dir_all(drive.path.join("disks/sleep")).unwrap();
+    std::fs::write(drive.path.join("disks/sleep/base.img"), swap).unwrap();
+    let manifest = drive.path.join("pocketvm.yaml");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    let disk = "  - {name: sleep, file: disks/sleep/base.img, format: raw, keep: false}\npaging:\n";
+    std::fs::write(&manifest, text.replacen("paging:\n", disk, 1)).unwrap();
+    Pc::new(&bench, "pc").run(&drive).finish().expect(0);
+}

@@ -8,6 +8,20 @@
 
 mod harness;
 
+// A Windows made by other programs, as the crate's own tests have it.
+#[allow(dead_code)]
+#[path = "../../crates/guest/tests/windows/flavours.rs"]
+mod flavours;
+#[allow(dead_code)]
+#[path = "../../crates/guest/tests/windows/hives.rs"]
+mod hives;
+#[allow(dead_code)]
+#[path = "../../crates/guest/tests/windows/image.rs"]
+mod image;
+#[allow(dead_code)]
+#[path = "../../crates/guest/tests/programs/mod.rs"]
+mod programs;
+
 mod accelerators;
 mod bases;
 mod chips;
@@ -15,6 +29,7 @@ mod compact;
 mod drive_gone;
 mod guest_ends;
 mod history;
+mod installed;
 mod killed;
 mod merge;
 mod refusals;
@@ -25,3 +40,4 @@ mod two_pcs;
 mod views;
 #[cfg(feature = "gui")]
 mod window;
+mod windows_guest;

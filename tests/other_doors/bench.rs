@@ -62,6 +62,11 @@ pub fn machine(number: usize, controller: &str, extension: &str) -> Machine {
         },
         display: is(4).then_some((1280, 800)),
         share: is(5).then(|| PathBuf::from("/home/Zoë/it's \"shared\" |7C")),
+        card: [None, Some("vmxnet3"), Some("e1000e")][number % 3],
+        card_name: is(2).then(|| ["ens160", "enp0s3"][number % 2].to_owned()),
+        graphics: None,
+        local_time: is(1) != is(4),
+        boot: None,
         variables: BTreeMap::new(),
         scratch,
     }

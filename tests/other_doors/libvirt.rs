@@ -115,7 +115,7 @@ fn libvirt_finds_what_is_broken() {
         ("memsize = \"1020\"", "memsize = \"1021\""),
         ("virtualHW.version = \"12\"\n", ""),
         ("displayName = \"", "displayName = "),
-        ("ethernet0.virtualDev = \"e1000\"", "ethernet0.virtualDev = \"x1000\""),
+        ("ethernet0.virtualDev = \"vmxnet3\"", "ethernet0.virtualDev = \"vmxnet4\""),
         ("numvcpus = \"2\"", "numvcpus = \"0\""),
         ("uuid.bios = \"56 4d", "uuid.bios = \"56 4x"),
     ] {

@@ -165,6 +165,11 @@ pub fn machine(folder: &Path, scratch: &Path) -> Machine {
         devices: Devices { network: true, ..Devices::default() },
         display: None,
         share: None,
+        card: None,
+        card_name: None,
+        graphics: None,
+        local_time: false,
+        boot: None,
         variables: BTreeMap::new(),
     }
 }

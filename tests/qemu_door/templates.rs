@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use pocketvm::hypervisor::qemu::TEMPLATE;
-use pocketvm::hypervisor::{Base, Devices, Hypervisor as _, Layer, Machine, MachineDisk};
+use pocketvm::hypervisor::{Base, Boot, Devices, Hypervisor as _, Layer, Machine, MachineDisk};
 
 use crate::bench::{door, machine};
 
@@ -145,8 +145,6 @@ fn no_other_option_is_accepted() {
         "cdrom",
         "fsdev",
         "virtfs",
-        "kernel",
-        "initrd",
         "bios",
         "pflash",
         "L",
@@ -168,7 +166,6 @@ fn no_other_option_is_accepted() {
         "loadvm",
         "add-fd",
         "set",
-        "global",
         "tpmdev",
         "semihosting-config",
         "acpitable",
@@ -229,7 +226,8 @@ fn every_disk_is_attached_once_and_pauses_the_guest_when_it_fails() {
         "exactly one device",
     );
     refused(
-        &with("{{#each disks}}", "{{#each disks}}{{#if base}}").replace("{{/each}}", "{{/if}}{{/each}}"),
+        &with("{{#each disks}}", "{{#each disks}}{{#if base}}")
+            .replace("    werror: stop\n{{/each}}", "    werror: stop\n{{/if}}{{/each}}"),
         "lacks the overlay's file of the disk paging",
     );
     refused(&with("    discard: unmap\n", ""), "“discard” must be");
@@ -263,10 +261,10 @@ fn no_device_reaches_the_pc() {
         refused(&and(&format!("- device: {{ driver: {driver} }}")), "“driver” can't be");
     }
     refused(
-        &with("netdev: net0, mac", "romfile: \"/etc/shadow\", netdev: net0, mac"),
+        &with("    netdev: net0\n", "    romfile: \"/etc/shadow\"\n    netdev: net0\n"),
         "“romfile” is not on the list",
     );
-    refused(&with("netdev: net0, mac", "netdev: \"../x\", mac"), "“netdev” can't be");
+    refused(&with("    netdev: net0\n", "    netdev: \"../x\"\n"), "“netdev” can't be");
     refused(&and("- device: { id: a }"), "“driver” is missing");
     refused(&and("- device: \"vfio-pci\""), "another form");
     refused(&and("- device: { driver: usb-kbd, id: [a] }"), "“id” can't be");
@@ -318,8 +316,8 @@ fn firmware_tables_screen_and_machine_name_no_file() {
         &with("- display: { type: \"{{display}}\" }", "- display: { type: spice-app }"),
         "“type” can't be",
     );
-    refused(&with("type: q35", "type: q35, pflash0: x"), "“pflash0” can't be “x”");
-    refused(&with("type: q35", "type: \"q35,firmware=/x\""), "“type” can't be");
+    refused(&with("type: \"{{board}}\"", "type: q35, pflash0: x"), "“pflash0” can't be “x”");
+    refused(&with("type: \"{{board}}\"", "type: \"q35,firmware=/x\""), "“type” can't be");
     refused(
         &and("- object: { qom-type: memory-backend-file, id: m, mem-path: \"/x\", size: 1 }"),
         "is not on the list",
@@ -422,7 +420,7 @@ fn the_firmware_is_the_pcs_and_its_variables_are_the_machines() {
     machine.chips = Default::default();
     let code = "- machine: { type: q35, pflash0: firmware-code }";
     assert!(
-        rendered(&machine, &TEMPLATE.replace("- machine: { type: q35 }", code))
+        rendered(&machine, &TEMPLATE.replace("- machine: { type: \"{{board}}\" }", code))
             .unwrap_err()
             .contains("“pflash0”")
     );
@@ -466,4 +464,95 @@ fn a_tpm_is_reached_through_its_socket_and_nothing_else_is() {
     assert!(!without.contains("tpm"), "{without}");
     let socket = format!("{TEMPLATE}\n- chardev: {{ backend: socket, id: x, path: tpm.sock }}\n");
     assert!(rendered(&machine, &socket).unwrap_err().contains("“backend” can't be"));
+}
+
+#[test]
+fn the_guest_is_given_the_hardware_that_it_was_fitted_to() {
+    let rendered = |change: &dyn Fn(&mut Machine)| {
+        let mut machine = described();
+        change(&mut machine);
+        door()
+            .render(&machine, TEMPLATE)
+            .map(|rendered| rendered.args.join("\n"))
+            .map_err(|error| error.to_string())
+    };
+    let all = |controller: &'static str| {
+        move |machine: &mut Machine| {
+            machine.disks.iter_mut().for_each(|disk| disk.controller = controller.into())
+        }
+    };
+    for (controller, parts) in [
+        ("virtio", ["virtio-blk-pci", "type=q35"]),
+        ("ahci", ["\"bus\":\"ide.1\"", "type=q35"]),
+        ("virtio-scsi", ["\"driver\":\"virtio-scsi-pci\",\"id\":\"scsi\"", "\"bus\":\"scsi.0\""]),
+        ("pvscsi", ["\"driver\":\"pvscsi\",\"id\":\"scsi\"", "\"scsi-id\":1"]),
+        ("ide", ["\"bus\":\"ide.0\"", "type=pc"]),
+    ] {
+        let args = rendered(&all(controller)).unwrap();
+        for part in parts {
+            assert!(args.contains(part), "{controller}, {part}: {args}");
+        }
+    }
+    // The network card is where the guest knows its name.
+    for (name, controller, parts) in [
+        ("ens3", "ahci", &["pcie-pci-bridge", "\"addr\":\"0x3\",\"bus\":\"bridge\""][..]),
+        ("ens3", "ide", &["\"addr\":\"0x3\",\"bus\":\"pci.0\""]),
+        ("enp0s7", "ahci", &["\"addr\":\"0x7\",\"bus\":\"pcie.0\""]),
+        ("enp2s0", "ahci", &["\"id\":\"port1\"", "\"addr\":\"0x0\",\"bus\":\"port2\""]),
+        ("eth0", "ahci", &["\"driver\":\"e1000e\",\"id\":\"nic0\""]),
+    ] {
+        let args = rendered(&|machine: &mut Machine| {
+            all(controller)(machine);
+            machine.card = Some("e1000e");
+            machine.card_name = Some(name.into());
+        });
+        let args = args.unwrap();
+        for part in parts {
+            assert!(args.contains(part), "{name}, {part}: {args}");
+        }
+    }
+    // No suspending to disk, on either board; a clock as the guest takes it.
+    assert!(rendered(&|_| ()).unwrap().contains("driver=ICH9-LPC,property=disable_s4,value=1"));
+    let args = rendered(&|machine: &mut Machine| {
+        all("ide")(machine);
+        machine.local_time = true;
+    });
+    let args = args.unwrap();
+    assert!(
+        args.contains("driver=PIIX4_PM,property=disable_s4,value=1") && args.contains("base=localtime"),
+        "{args}"
+    );
+}
+
+#[test]
+fn only_the_kernel_of_the_guest_itself_is_started() {
+    let mut machine = described();
+    let rendered = |machine: &Machine, template: &str| {
+        door().render(machine, template).map(|rendered| rendered.args).map_err(|error| error.to_string())
+    };
+    for line in ["- kernel: /boot/vmlinuz", "- initrd: /etc/shadow", "- append: \"init=/bin/sh\""] {
+        assert!(rendered(&machine, &format!("{TEMPLATE}\n{line}\n")).unwrap_err().contains("is not allowed"));
+    }
+    machine.boot = Some(Boot {
+        kernel: "/scratch/boot.kernel".into(),
+        initramfs: "/scratch/boot, ä.initramfs".into(),
+        command_line: "root=UUID=1 \"quoted, text\" ro".into(),
+    });
+    let args = rendered(&machine, TEMPLATE).unwrap();
+    let after = |option: &str| args[args.iter().position(|arg| arg == option).unwrap() + 1].clone();
+    assert_eq!(after("-kernel"), "/scratch/boot.kernel");
+    assert_eq!(after("-initrd"), "/scratch/boot, ä.initramfs");
+    assert_eq!(after("-append"), "root=UUID=1 \"quoted, text\" ro");
+    // It would have the place of the first disk.
+    assert!(!args.iter().any(|arg| arg.contains("bootindex")));
+    for (from, to) in [("{{boot.kernel}}", "/etc/shadow"), ("{{boot.command_line}}", "init=/bin/sh")] {
+        assert!(
+            rendered(&machine, &TEMPLATE.replace(from, to)).unwrap_err().contains("is not allowed"),
+            "{to}"
+        );
+    }
+    assert!(rendered(&machine, &TEMPLATE.replace("{{boot.initramfs}}", "/root/x")).is_err());
+    // A template that knows nothing of it would leave the guest without its drivers.
+    let without = TEMPLATE.replace("{{#if boot}}", "{{#if (eq board \"none\")}}");
+    assert!(rendered(&machine, &without).unwrap_err().contains("must have one kernel"));
 }

@@ -93,7 +93,7 @@ impl Bench {
 
     fn prepare(&self, mut content: Vec<u8>) {
         let raw = self.folder.path().join("system.raw");
-        content.resize(8 << 20, 0);
+        content.resize(content.len().max(8 << 20), 0);
         std::fs::write(&raw, content).unwrap();
         for (name, size) in [("system", "8M"), ("user", "64M")] {
             std::fs::create_dir_all(self.drive.join("disks").join(name)).unwrap();

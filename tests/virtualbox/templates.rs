@@ -75,6 +75,11 @@ fn machine(scratch: &Path, controllers: &[&str]) -> Machine {
         devices: Devices { network: true, ..Devices::default() },
         display: None,
         share: None,
+        card: None,
+        card_name: None,
+        graphics: None,
+        local_time: false,
+        boot: None,
         variables: Default::default(),
     }
 }
@@ -92,7 +97,7 @@ fn make_disks(machine: &Machine) {
         create(&folder.join("base.qcow2"), &CreateOptions::new(disk.size)).unwrap();
         let to = CopyFormat::Vmdk;
         copy_base(&folder, "base.qcow2", BaseFormat::Qcow2, &base.path, to, id("base"), &()).unwrap();
-        create_child(&disk.overlay, to, id("overlay"), &base.path).unwrap();
+        create_child(&disk.overlay, to, id("overlay"), &base.path, &[]).unwrap();
     }
 }
 

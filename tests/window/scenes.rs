@@ -5,7 +5,7 @@ use std::sync::mpsc;
 
 use pocketvm::gui::desk::Message;
 use pocketvm::hypervisor::{Ending, GuestEvent};
-use pocketvm::session::event::{Answer, Event, Notice, Outcome, Question, Step, Subject};
+use pocketvm::session::event::{Answer, Event, Notice, Outcome, Question, Report, Step, Subject};
 use pocketvm::session::plan::{Plan, Reason};
 use pocketvm::session::status::State;
 use pocketvm::session::{Fate, LeftBehind, Place, Status};
@@ -21,7 +21,7 @@ pub struct Scene {
 }
 
 /// All of them.
-pub const SCENES: [Scene; 51] = [
+pub const SCENES: [Scene; 53] = [
     Scene { name: "looking", set: |_, _| {} },
     Scene { name: "choosing", set: |bench, _| choosing(bench) },
     Scene { name: "checking", set: checking },
@@ -35,6 +35,7 @@ pub const SCENES: [Scene; 51] = [
     Scene { name: "refused", set: |bench, manner| refuse(bench, manner, &EVERY_REASON) },
     Scene { name: "starting", set: starting },
     Scene { name: "running", set: running },
+    Scene { name: "running-fitted", set: fitted },
     Scene { name: "running-drive-gone", set: |bench, manner| trouble(bench, manner, Notice::DriveGone) },
     Scene {
         name: "running-drive-changed",
@@ -50,6 +51,7 @@ pub const SCENES: [Scene; 51] = [
     Scene { name: "running-close", set: close },
     Scene { name: "unclean-forced", set: |bench, manner| unclean(bench, manner, Ending::Forced) },
     Scene { name: "unclean-panicked", set: |bench, manner| unclean(bench, manner, Ending::Panicked) },
+    Scene { name: "unclean-hibernated", set: |bench, manner| unclean(bench, manner, hibernated()) },
     Scene { name: "unclean-died", set: |bench, manner| unclean(bench, manner, died()) },
     Scene { name: "saving", set: saving },
     Scene { name: "saving-close", set: saving_close },
@@ -159,6 +161,31 @@ pub fn starting(bench: &mut Bench, manner: Manner) {
     bench.event(ends(Step::Detect));
     bench.event(Event::Plan { plan: Box::new(plan()) });
     bench.event(begins(Step::Prepare));
+}
+
+/// A guest that was changed, and something in it that can't be helped.
+pub fn fitted(bench: &mut Bench, manner: Manner) {
+    running(bench, manner);
+    let note = "The guest's configuration names its network card ens3; in VirtualBox it is not called so but enp0s3, and the guest \
+                may have no network";
+    bench.event(Event::notice(Notice::Fit, note));
+    let adapted = Report {
+        system: "Debian GNU/Linux 12 (bookworm)".to_owned(),
+        hypervisor: "virtualbox".to_owned(),
+        controller: "ahci",
+        card: Some("82540EM"),
+        display: Some("VMSVGA"),
+        changes: vec![
+            "Linux 6.1.0-37-amd64 starts with the driver ahci, sd_mod as well".to_owned(),
+            "Disks in /etc/fstab are named by their UUID".to_owned(),
+        ],
+        notes: vec![note.to_owned()],
+    };
+    bench.event(Event::Adapted { adapted: Box::new(adapted) });
+}
+
+fn hibernated() -> Ending {
+    Ending::Hibernated { detail: pocketvm_guest::fit::HIBERNATED_WINDOWS.to_owned() }
 }
 
 pub fn running(bench: &mut Bench, manner: Manner) {

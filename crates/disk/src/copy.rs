@@ -1,6 +1,8 @@
 //! Copies of a base for hypervisors that can't read it: on the PC's internal disk, in a format of theirs. A differencing disk
 //! over the copy takes the guest's writes ([`create_child`](crate::create_child)); the copy itself is only read.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 
 use serde::Serialize;
@@ -16,6 +18,8 @@ use crate::storage::{Access, FileStorage, Storage, is_zero};
 
 /// Guest bytes that are read at once: a multiple of every format's blocks.
 const WINDOW: u64 = 8 << 20;
+/// Bytes of whole blocks that a new image begins with at most: they are held in memory.
+const MOST_CONTENT: u64 = 512 << 20;
 /// All formats count the disk in these.
 const SECTOR: u64 = 512;
 
@@ -39,7 +43,8 @@ pub enum CopyFormat {
 
 impl CopyFormat {
     /// Bytes of a block: what is stored whole or not at all.
-    fn block_size(self) -> u64 {
+    #[must_use]
+    pub fn block_size(self) -> u64 {
         match self {
             CopyFormat::Vmdk => vmdk::GRAIN,
             CopyFormat::Vhd => vhd::BLOCK,
@@ -125,7 +130,7 @@ pub fn read_base(root: &Path, base: &str, format: BaseFormat, most: u64) -> Resu
 }
 
 /// The base and what lies below it, the top first.
-fn open<R: Root>(root: &R, base: &str, format: BaseFormat) -> Result<Vec<Layer<R::File>>> {
+pub(crate) fn open<R: Root>(root: &R, base: &str, format: BaseFormat) -> Result<Vec<Layer<R::File>>> {
     let path = BasePath::new(base)?;
     match format {
         BaseFormat::Qcow2 => Ok(Base::open(root, &path, Access::ReadStable)?.into_layers()),
@@ -203,11 +208,11 @@ fn write<L: Storage, S: Storage>(
     Ok(Copied { virtual_size, read: total, stored })
 }
 
-/// Makes a new disk of `size` bytes at `target` in a format of copies, which holds `content` (offset and bytes, within the first
-/// block) and which VirtualBox knows as `uuid`.
+/// Makes a new disk of `size` bytes at `target` in a format of copies, which holds `content` (offset and bytes; whole blocks of it are
+/// held in memory) and which VirtualBox knows as `uuid`.
 ///
 /// # Errors
-/// The size can't be, or the content does not fit the first block; the target exists, or there is no room.
+/// The size can't be, or the content is not on the disk; the target exists, or there is no room.
 pub fn create_disk(
     target: &Path,
     copy: CopyFormat,
@@ -215,20 +220,12 @@ pub fn create_disk(
     size: u64,
     content: &[(u64, &[u8])],
 ) -> Result<()> {
-    let mut block = vec![0; copy.block_size().min(size) as usize];
-    for (offset, bytes) in content {
-        let place =
-            usize::try_from(*offset).ok().and_then(|start| block.get_mut(start..)?.get_mut(..bytes.len()));
-        let place = place.ok_or_else(|| {
-            Error::Input(format!("content at {offset} does not fit the first block of the disk"))
-        })?;
-        place.copy_from_slice(bytes);
-    }
+    let blocks = whole_blocks(content, copy.block_size(), size, |_, _| Ok(()))?;
     let storage = FileStorage::create(target)?;
     let fill = || {
         let mut writer = Writer::new(&storage, copy, size, uuid)?;
-        if !is_zero(&block) {
-            writer.put(0, &block)?;
+        for (start, block) in blocks.iter().filter(|(_, block)| !is_zero(block)) {
+            writer.put(start / copy.block_size(), block)?;
         }
         writer.finish()
     };
@@ -236,6 +233,48 @@ pub fn create_disk(
         // The first error is the one that matters.
         let _ = fs_err::remove_file(target);
     })
+}
+
+/// Whole blocks of `block` bytes of a disk of `size` bytes around `content` (offset and bytes), by where they begin; the last one
+/// may be shorter. `fill` says what else is in a block.
+///
+/// # Errors
+/// Content is not on the disk; what `fill` says.
+pub(crate) fn whole_blocks<B: AsRef<[u8]>>(
+    content: &[(u64, B)],
+    block: u64,
+    size: u64,
+    fill: impl Fn(u64, &mut [u8]) -> Result<()>,
+) -> Result<BTreeMap<u64, Vec<u8>>> {
+    let mut blocks = BTreeMap::new();
+    let mut room = MOST_CONTENT;
+    for (offset, bytes) in content {
+        let bytes = bytes.as_ref();
+        if offset.checked_add(bytes.len() as u64).is_none_or(|end| end > size) {
+            return Err(Error::Input(format!("content at {offset} is not on the disk")));
+        }
+        let mut done = 0;
+        while done < bytes.len() {
+            let at = offset + done as u64;
+            let start = at - at % block;
+            let within = (at - start) as usize;
+            let whole = match blocks.entry(start) {
+                Entry::Occupied(entry) => entry.into_mut(),
+                Entry::Vacant(entry) => {
+                    room = room
+                        .checked_sub(block)
+                        .ok_or_else(|| Error::Input("too much of the disk is changed at once".to_owned()))?;
+                    let mut whole = vec![0; block.min(size - start) as usize];
+                    fill(start, &mut whole)?;
+                    entry.insert(whole)
+                }
+            };
+            let count = (bytes.len() - done).min(whole.len() - within);
+            whole[within..within + count].copy_from_slice(&bytes[done..done + count]);
+            done += count;
+        }
+    }
+    Ok(blocks)
 }
 
 /// Writes any format.
@@ -268,14 +307,35 @@ impl<'a, S: Storage> Writer<'a, S> {
     }
 }
 
-/// Makes an empty differencing disk at `target` over `parent`, the absolute path of a copy that [`copy_base`] made in the
-/// same format. VirtualBox knows it as `uuid`. What it says about its parent is read from that.
+/// Makes a differencing disk at `target` over `parent`, the absolute path of a copy that [`copy_base`] made in the same format.
+/// VirtualBox knows it as `uuid`. What it says about its parent is read from that. It begins with `content`, whole blocks of the
+/// format in guest order ([`View::with`](crate::View::with)); mostly it has none.
 ///
 /// # Errors
-/// The parent is no such copy; the target exists, or there is no room.
-pub fn create_child(target: &Path, copy: CopyFormat, uuid: [u8; 16], parent: &Path) -> Result<()> {
+/// The parent is no such copy; the content is no such blocks; the target exists, or there is no room.
+pub fn create_child(
+    target: &Path,
+    copy: CopyFormat,
+    uuid: [u8; 16],
+    parent: &Path,
+    content: &[(u64, Vec<u8>)],
+) -> Result<()> {
+    let block = copy.block_size();
+    let mut blocks = Vec::new();
+    for (offset, bytes) in content {
+        if !offset.is_multiple_of(block) {
+            return Err(Error::Input(format!(
+                "content at {offset} of a differencing disk is no whole block"
+            )));
+        }
+        blocks
+            .extend(bytes.chunks(block as usize).zip(offset / block..).map(|(bytes, index)| (index, bytes)));
+    }
+    if !blocks.is_sorted_by(|(one, _), (next, _)| one < next) {
+        return Err(Error::Input("the content of a differencing disk is not in order".to_owned()));
+    }
     match copy {
-        CopyFormat::Vmdk => vmdk::create_child(target, uuid, parent),
-        CopyFormat::Vhd => vhd::create_child(target, uuid, parent),
+        CopyFormat::Vmdk => vmdk::create_child(target, uuid, parent, &blocks),
+        CopyFormat::Vhd => vhd::create_child(target, uuid, parent, &blocks),
     }
 }

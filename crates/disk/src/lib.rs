@@ -23,6 +23,7 @@ pub mod qcow2;
 pub mod record;
 pub mod root;
 pub mod storage;
+mod view;
 
 pub use copy::{BaseFormat, Copied, CopyFormat, copy_base, copy_size, create_child, create_disk, read_base};
 pub use error::{Error, Refusal, Result};
@@ -36,3 +37,4 @@ pub use merge::{
 pub use overlay::{Format as OverlayFormat, Overlay, OverlayInfo, inspect_overlay};
 pub use qcow2::check::{CheckReport, check};
 pub use qcow2::create::{CreateOptions, create};
+pub use view::View;

@@ -151,7 +151,7 @@ fn disks_of_any_size_are_taken_by_virtualbox_and_by_qemu() {
             ];
             copy_base(&root, &name, BaseFormat::Qcow2, &target, copy, id, &()).unwrap();
             assert_same(&target, &base);
-            create_child(&child, copy, id.map(|byte| byte + 1), &target).unwrap();
+            create_child(&child, copy, id.map(|byte| byte + 1), &target, &[]).unwrap();
             for disk in [&target, &child] {
                 let said = virtualbox.know(disk);
                 assert!(said.contains(&format!("Capacity:       {} MBytes", size >> 20)), "{said}");
@@ -175,7 +175,7 @@ fn a_raw_base_that_ends_inside_of_a_sector_is_copied_and_merged() {
     let copied =
         copy_base(&root, "bases/b.img", BaseFormat::Raw, &target, CopyFormat::Vmdk, [1; 16], &()).unwrap();
     assert_eq!(copied.virtual_size, 200_192);
-    create_child(&child, CopyFormat::Vmdk, [2; 16], &target).unwrap();
+    create_child(&child, CopyFormat::Vmdk, [2; 16], &target, &[]).unwrap();
     write(&child, "vmdk", &["write -q -P 3 199680 512".to_owned()]);
     let expected = through(&child, &base);
     merge(&drive.commit(), &[drive.disk("b.img", &child, generation)], &()).unwrap();
@@ -203,7 +203,7 @@ fn a_copy_that_is_cancelled_or_fails_leaves_nothing() {
     let result =
         copy_base(&root, "bases/b.qcow2", BaseFormat::Qcow2, &target, CopyFormat::Vmdk, [1; 16], &());
     assert!(matches!(result, Err(Error::Io(_))), "{result:?}");
-    assert!(create_child(&target, CopyFormat::Vmdk, [1; 16], &base).is_err());
+    assert!(create_child(&target, CopyFormat::Vmdk, [1; 16], &base, &[]).is_err());
     assert_eq!(std::fs::read(&target).unwrap(), b"mine");
     // A base that is cut short is found out on the way.
     let file = std::fs::OpenOptions::new().write(true).open(&base).unwrap();
@@ -229,15 +229,15 @@ fn a_child_is_made_for_a_whole_disk_of_the_same_format_only() {
     for (copy, parent) in
         [(CopyFormat::Vmdk, &copies[1]), (CopyFormat::Vhd, &copies[0]), (CopyFormat::Vhd, &base)]
     {
-        let result = create_child(&child, copy, [2; 16], parent);
+        let result = create_child(&child, copy, [2; 16], parent, &[]);
         assert!(matches!(result, Err(Error::Refused { why: Refusal::NotParent, .. })), "{result:?}");
     }
     for (copy, parent) in FORMATS.into_iter().zip(&copies) {
         let path = drive.path(&format!("child of {copy:?}"));
-        create_child(&path, copy, [2; 16], parent).unwrap();
-        let result = create_child(&child, copy, [3; 16], &path);
+        create_child(&path, copy, [2; 16], parent, &[]).unwrap();
+        let result = create_child(&child, copy, [3; 16], &path, &[]);
         assert!(matches!(result, Err(Error::Refused { why: Refusal::NotParent, .. })), "{result:?}");
-        let result = create_child(&child, copy, [3; 16], Path::new("relative"));
+        let result = create_child(&child, copy, [3; 16], Path::new("relative"), &[]);
         assert!(matches!(result, Err(Error::Input(_))), "{result:?}");
     }
     assert!(!child.exists());

@@ -33,7 +33,7 @@ fn a_base_of_nearly_2_tib_is_copied_and_merged_in_64_mib() {
             copy_base(&root, "bases/large.qcow2", BaseFormat::Qcow2, &target, copy, [1; 16], &()).unwrap();
         assert_eq!(copied.stored, most);
         assert!(peak() < 64, "{extension}: {} MiB after the copy", peak());
-        create_child(&child, copy, [2; 16], &target).unwrap();
+        create_child(&child, copy, [2; 16], &target, &[]).unwrap();
         if copy == CopyFormat::Vmdk {
             let at = |index| format!("write -q -P {} {}G 64k", 3 + index, index * 47 + 2);
             write(&child, "vmdk", &(0..40).map(at).collect::<Vec<_>>());

@@ -44,7 +44,7 @@ fn change(format: Format, bases: &Bases, overlay: &Path, old: &[u8], new: &[u8])
     match format {
         Format::Vmdk | Format::Vhd => {
             let copy = if format == Format::Vmdk { CopyFormat::Vmdk } else { CopyFormat::Vhd };
-            create_child(overlay, copy, [8; 16], &bases.copy("parent", copy)).unwrap();
+            create_child(overlay, copy, [8; 16], &bases.copy("parent", copy), &[]).unwrap();
         }
         Format::Vdi => {
             let virtualbox = VirtualBox::new();
@@ -117,7 +117,7 @@ fn random_writes_of_a_guest_over_many_sessions_add_up() {
     for session in 0..3 {
         let copy = bases.copy(&format!("{session}.vmdk"), CopyFormat::Vmdk);
         let child = bases.drive.path(&format!("{session}.child.vmdk"));
-        create_child(&child, CopyFormat::Vmdk, [session; 16], &copy).unwrap();
+        create_child(&child, CopyFormat::Vmdk, [session; 16], &copy, &[]).unwrap();
         common::foreign::write(&child, "vmdk", &Random(50 + u64::from(session)).commands(10, SIZE));
         let expected = bases.drive.path("expected");
         qemu("qemu-img", &["convert", "-O", "raw", text(&child), text(&expected)]);

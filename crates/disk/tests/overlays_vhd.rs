@@ -37,7 +37,7 @@ fn what_virtualbox_writes_to_a_child_of_ours_is_merged() {
     let virtualbox = VirtualBox::new();
     let copy = bases.copy("copy.vhd", CopyFormat::Vhd);
     let child = bases.drive.path("child.vhd");
-    create_child(&child, CopyFormat::Vhd, [8; 16], &copy).unwrap();
+    create_child(&child, CopyFormat::Vhd, [8; 16], &copy, &[]).unwrap();
     virtualbox.know(&copy);
     virtualbox.write_into(&child, &bases.changed(3, "changed"));
     virtualbox.format(&child);
@@ -63,7 +63,7 @@ fn each_sector_comes_from_where_the_bitmap_says_in_virtualbox_as_well() {
     let virtualbox = VirtualBox::new();
     let copy = bases.copy("copy.vhd", CopyFormat::Vhd);
     let child = bases.drive.path("child.vhd");
-    create_child(&child, CopyFormat::Vhd, [8; 16], &copy).unwrap();
+    create_child(&child, CopyFormat::Vhd, [8; 16], &copy, &[]).unwrap();
     let mut file = std::fs::read(&child).unwrap();
     let mut random = Random(6);
     for block in [3, 0, 4] {
@@ -85,7 +85,7 @@ fn without_its_footer_the_copy_of_it_is_read() {
     let bases = Bases::new(7);
     let copy = bases.copy("copy.vhd", CopyFormat::Vhd);
     let child = bases.drive.path("child.vhd");
-    create_child(&child, CopyFormat::Vhd, [8; 16], &copy).unwrap();
+    create_child(&child, CopyFormat::Vhd, [8; 16], &copy, &[]).unwrap();
     let mut file = std::fs::read(&child).unwrap();
     vhd_block(&mut file, 1, &[0x0f; 512], &noise(&mut Random(8), BLOCK));
     std::fs::write(&child, &file).unwrap();
@@ -100,7 +100,7 @@ fn an_empty_child_holds_nothing_but_tables() {
     let bases = Bases::new(9);
     let copy = bases.copy("copy.vhd", CopyFormat::Vhd);
     let child = bases.drive.path("child.vhd");
-    create_child(&child, CopyFormat::Vhd, [8; 16], &copy).unwrap();
+    create_child(&child, CopyFormat::Vhd, [8; 16], &copy, &[]).unwrap();
     let tables = std::fs::metadata(&child).unwrap().len();
     let expected = OverlayInfo { format: Format::Vhd, virtual_size: SIZE, step: 2 << 20, tables };
     assert_eq!(inspect_overlay(&child).unwrap(), expected);

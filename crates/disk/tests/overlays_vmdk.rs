@@ -33,7 +33,7 @@ fn what_qemu_writes_to_a_child_of_ours_is_merged() {
     let bases = Bases::new(2);
     let copy = bases.copy("copy.vmdk", CopyFormat::Vmdk);
     let child = bases.drive.path("child.vmdk");
-    create_child(&child, CopyFormat::Vmdk, [8; 16], &copy).unwrap();
+    create_child(&child, CopyFormat::Vmdk, [8; 16], &copy, &[]).unwrap();
     let chain = qemu("qemu-img", &["info", "--backing-chain", text(&child)]);
     assert!(chain.contains(text(&copy)), "{chain}");
     write(&child, "vmdk", &Random(3).commands(20, SIZE));
@@ -49,7 +49,7 @@ fn what_virtualbox_writes_to_a_child_of_ours_is_merged() {
     let virtualbox = VirtualBox::new();
     let copy = bases.copy("copy.vmdk", CopyFormat::Vmdk);
     let child = bases.drive.path("child.vmdk");
-    create_child(&child, CopyFormat::Vmdk, [8; 16], &copy).unwrap();
+    create_child(&child, CopyFormat::Vmdk, [8; 16], &copy, &[]).unwrap();
     virtualbox.know(&copy);
     virtualbox.write_into(&child, &bases.changed(5, "changed"));
     virtualbox.format(&child);
@@ -85,7 +85,7 @@ fn an_empty_child_holds_nothing_but_tables() {
     let bases = Bases::new(10);
     let copy = bases.copy("copy.vmdk", CopyFormat::Vmdk);
     let child = bases.drive.path("child.vmdk");
-    create_child(&child, CopyFormat::Vmdk, [8; 16], &copy).unwrap();
+    create_child(&child, CopyFormat::Vmdk, [8; 16], &copy, &[]).unwrap();
     let tables = std::fs::metadata(&child).unwrap().len();
     let expected = OverlayInfo { format: Format::Vmdk, virtual_size: SIZE, step: 65536, tables };
     assert_eq!(inspect_overlay(&child).unwrap(), expected);
@@ -98,7 +98,7 @@ fn grains_in_any_order_and_grains_of_zeroes_read_as_in_virtualbox_and_qemu() {
     let virtualbox = VirtualBox::new();
     let copy = bases.copy("copy.vmdk", CopyFormat::Vmdk);
     let child = bases.drive.path("child.vmdk");
-    create_child(&child, CopyFormat::Vmdk, [8; 16], &copy).unwrap();
+    create_child(&child, CopyFormat::Vmdk, [8; 16], &copy, &[]).unwrap();
     let mut file = std::fs::read(&child).unwrap();
     let mut random = Random(12);
     // Across the two grain tables.
@@ -123,7 +123,7 @@ fn a_child_can_be_looked_at_while_its_hypervisor_writes_and_is_not_merged_then()
     let bases = Bases::new(13);
     let copy = bases.copy("copy.vmdk", CopyFormat::Vmdk);
     let child = bases.drive.path("child.vmdk");
-    create_child(&child, CopyFormat::Vmdk, [8; 16], &copy).unwrap();
+    create_child(&child, CopyFormat::Vmdk, [8; 16], &copy, &[]).unwrap();
     let before = inspect_overlay(&child).unwrap();
     let mut holder = Holder::open(&child, false);
     holder.run("write -q -P 1 0 64k");
@@ -138,7 +138,7 @@ fn the_last_grain_may_end_with_the_disk() {
     let bases = Bases::new(14);
     let copy = bases.copy("copy.vmdk", CopyFormat::Vmdk);
     let child = bases.drive.path("child.vmdk");
-    create_child(&child, CopyFormat::Vmdk, [8; 16], &copy).unwrap();
+    create_child(&child, CopyFormat::Vmdk, [8; 16], &copy, &[]).unwrap();
     write(&child, "vmdk", &[format!("write -q -P 7 {} 512", SIZE - 512)]);
     let expected = through(&child, &bases.raw());
     let file = std::fs::OpenOptions::new().write(true).open(&child).unwrap();

@@ -228,6 +228,7 @@ impl Model {
                     saving.on_progress(done, total, now);
                 }
             }
+            Event::Adapted { adapted } => self.run.changes = adapted.changes,
             Event::Merged { disks } => {
                 self.run.saved = Some(disks.iter().map(|disk| disk.changed).sum());
             }

@@ -51,6 +51,8 @@ pub struct Run {
     pub stopping: bool,
     /// What the user should know of, with the session's own words.
     pub told: Vec<(Notice, String)>,
+    /// What was changed in the guest to fit it to the hypervisor, in the session's own words.
+    pub changes: Vec<String>,
     /// Seconds since the launch.
     pub seconds: u64,
     /// Bytes of this PC's memory.
@@ -124,7 +126,7 @@ impl Run {
 
     pub(super) fn on_notice(&mut self, code: Notice, text: String) {
         match code {
-            Notice::Recovered | Notice::Cloned | Notice::Awake => self.told.push((code, text)),
+            Notice::Recovered | Notice::Cloned | Notice::Awake | Notice::Fit => self.told.push((code, text)),
             Notice::DriveGone | Notice::DriveChanged => {
                 self.has_trouble(&[Notice::DriveGone, Notice::DriveChanged], code)
             }

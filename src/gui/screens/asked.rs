@@ -5,7 +5,7 @@ use eframe::egui::{RichText, Ui};
 use super::recovery::left_text;
 use crate::gui::model::{Asked, Confirm, Intent};
 use crate::gui::scene::Scene;
-use crate::gui::widgets::{Tone, destructive, details, page, panel, primary, secondary, title, wants};
+use crate::gui::widgets::{Tone, destructive, details, page, panel, primary, quiet, secondary, title, wants};
 use crate::hypervisor::Ending;
 use crate::session::event::{Answer, Subject};
 
@@ -37,11 +37,16 @@ pub fn show(ui: &mut Ui, scene: &Scene<'_>, asked: &Asked) {
                 let key = match ending {
                     Ending::Panicked => "unclean-panicked",
                     Ending::HypervisorDied { .. } | Ending::WrittenElsewhere { .. } => "unclean-died",
+                    Ending::Hibernated { .. } => "unclean-hibernated",
                     Ending::Forced | Ending::PoweredOff => "unclean-forced",
                 };
                 title(ui, &words.say(key));
                 panel(ui, scene, Tone::Attention, &words.say("unclean-safe"), |ui| {
                     ui.label(RichText::new(words.say("unclean-text")).strong());
+                    // How that is avoided.
+                    if let Ending::Hibernated { detail } = ending {
+                        quiet(ui, scene, detail);
+                    }
                 });
             }
             Subject::Leftover(left) => {

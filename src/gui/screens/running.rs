@@ -46,6 +46,11 @@ pub fn show(ui: &mut Ui, scene: &Scene<'_>) {
             ui.label(words.say("running-text"));
         }
         notices(ui, scene);
+        if !run.changes.is_empty() {
+            let count = run.changes.len() as u64;
+            quiet(ui, scene, &words.with("running-changes", [("count", count.into())]));
+            run.changes.iter().for_each(|change| quiet(ui, scene, change));
+        }
         unsaved(ui, scene);
         ui.label(words.with("running-memory", [("size", words.bytes(run.memory).into())]));
         ui.label(words.with("running-room", [("size", words.bytes(run.room).into())]));

@@ -119,7 +119,7 @@ pub fn ending(off: &Off, overlays: &[String], forced: bool) -> Ending {
         _ if off.halts.contains(&18590) => Ending::Panicked,
         Some(18500 | 18596) => died("the machine was started once more, and nothing says how it ended"),
         Some(18502) => Ending::Forced,
-        Some(18608) => died("the guest hibernated instead of shutting down"),
+        Some(18608) => Ending::Hibernated { detail: pocketvm_guest::fit::HIBERNATED_WINDOWS.into() },
         Some(18528) => died("Hyper-V turned the machine off after an error that it could not go on with"),
         Some(14070) => died("the machine's process ended unexpectedly"),
         _ if forced => Ending::Forced,
@@ -154,11 +154,11 @@ mod tests {
         assert_eq!(off("Off", &[18502]), Ending::Forced);
         assert_eq!(off("Off", &[18590, 18502]), Ending::Panicked);
         assert_eq!(off("Off", &[18508, 18502]), Ending::Forced, "the last one counts");
+        assert!(matches!(off("Off", &[18608]), Ending::Hibernated { .. }));
         for (state, halts) in [
             ("Off", &[][..]),
             ("Off", &[18528]),
             ("Off", &[14070]),
-            ("Off", &[18608]),
             ("Off", &[18508, 14070]),
             ("Off", &[4711]),
             ("Saved", &[18508]),

@@ -14,8 +14,8 @@ use std::path::{Path, PathBuf};
 
 use crate::hypervisor::record::Started;
 use crate::hypervisor::{
-    Candidate, Capabilities, Devices, DiskFormat, Door, Ending, Hypervisor, Machine, Places, Rendered,
-    RenderedFile, Running, Template, Verdicts,
+    Candidate, Capabilities, Devices, DiskFormat, Door, Ending, Hypervisor, Machine, Offered, Places,
+    Rendered, RenderedFile, Running, Template, Verdicts,
 };
 use crate::{Error, Kind, Result};
 
@@ -57,6 +57,10 @@ impl Door for HyperVs {
 
     fn title(&self) -> &'static str {
         "Hyper-V"
+    }
+
+    fn hardware(&self) -> Offered {
+        template::HARDWARE
     }
 
     fn template(&self) -> Template {
@@ -118,7 +122,7 @@ impl Hypervisor for HyperV {
         Capabilities {
             overlay: DiskFormat::Vhd,
             reads_drive: false,
-            controllers: template::CONTROLLERS,
+            hardware: template::HARDWARE,
             firmware: &["bios"],
             most_disks: template::MOST_DISKS,
             // There is nothing to open again: it works on copies.

@@ -1,14 +1,21 @@
 //! From a template to the commands that make a machine. What comes out is checked in [`super::allowed`].
 
+use pocketvm_guest::Hardware;
 use serde_json::{Value, json};
 
 use super::commands::{self, Command};
-use crate::hypervisor::Machine;
 use crate::hypervisor::rendering::{self, Format, text};
+use crate::hypervisor::{CardNames, Machine, Offer, Offered};
 use crate::{Error, Kind, Result};
 
-/// Controllers that a guest can boot from. The disks of a newer machine, and all SCSI ones, need drivers of Hyper-V's.
-pub const CONTROLLERS: &[&str] = &["ide"];
+/// What can be given. The disks of a newer machine, and all SCSI ones, need drivers of Hyper-V's even to be started from.
+pub const HARDWARE: Offered = Offered {
+    controllers: &[Offer::new("ide", Hardware::HypervIde)],
+    cards: &[Offer::new("synthetic", Hardware::HypervNet)],
+    displays: &[],
+    card_names: CardNames::Always("eth0"),
+    starts_kernel: false,
+};
 
 /// The most disks.
 pub const MOST_DISKS: usize = 4;

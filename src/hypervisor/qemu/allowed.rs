@@ -29,6 +29,13 @@ pub fn check(settings: &[Setting], machine: &Machine, uefi: Option<&Path>) -> Re
         }
     }
     check_tpm(settings, machine)?;
+    for option in ["kernel", "initrd", "append"].into_iter().filter(|_| machine.boot.is_some()) {
+        if settings.iter().filter(|setting| setting.option == option).count() != 1 {
+            return Err(lacking(format!(
+                "the template for QEMU must have one {option}: the guest needs drivers beside its disk"
+            )));
+        }
+    }
     disks::check(settings, machine, uefi)
 }
 
@@ -171,6 +178,9 @@ fn fits(is: Is, value: &Value, machine: &Machine) -> bool {
         }
         Is::Share => machine.share.as_deref().and_then(|share| share.to_str()) == Some(text),
         Is::Clipboard => text == "off" || (text == "on" && machine.devices.clipboard),
+        Is::BootKernel => machine.boot.as_ref().is_some_and(|boot| boot.kernel.to_str() == Some(text)),
+        Is::BootInitramfs => machine.boot.as_ref().is_some_and(|boot| boot.initramfs.to_str() == Some(text)),
+        Is::BootCommandLine => machine.boot.as_ref().is_some_and(|boot| boot.command_line == text),
         Is::Overlay => machine.disks.iter().any(|disk| disks::overlay_node(&disk.name) == text),
         Is::MachineType => {
             let version = text.strip_prefix("pc-q35-").or_else(|| text.strip_prefix("pc-i440fx-"));

@@ -6,11 +6,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
+use pocketvm_guest::Hardware;
+
 use crate::host::programs;
 use crate::hypervisor::rendering::{self, shown};
 use crate::hypervisor::{
-    Base, Candidate, Capabilities, Chips, Devices, DiskFormat, Door, Ending, Hypervisor, Machine, Places,
-    Rendered, Running, Template, Unusable, Verdicts,
+    Base, Candidate, Capabilities, CardNames, Chips, Devices, DiskFormat, Door, Ending, Hypervisor, Machine,
+    Offer, Offered, Places, Rendered, Running, Template, Unusable, Verdicts,
 };
 use crate::{Error, Kind, Result};
 
@@ -18,6 +20,7 @@ mod accelerator;
 mod aftermath;
 mod allowed;
 mod arguments;
+mod board;
 mod detect;
 mod disks;
 mod launch;
@@ -39,8 +42,25 @@ pub(crate) const DOOR: Qemus = Qemus;
 /// The built-in template: for a drive that has none where the manifest, left to its defaults, looks for it.
 pub const TEMPLATE: &str = include_str!("../../../templates/qemu.yaml.hbs");
 
-/// Controllers that can pause the guest when a disk fails. NVMe can't: QEMU's device passes errors on to the guest.
-const CONTROLLERS: &[&str] = &["ahci", "virtio", "ide"];
+/// What can be given. Of controllers only those that can pause the guest when a disk fails: NVMe can't, QEMU's device passes errors
+/// on to the guest.
+const HARDWARE: Offered = Offered {
+    controllers: &[
+        Offer::new("virtio", Hardware::VirtioBlk),
+        Offer::new("ahci", Hardware::Ahci),
+        Offer::new("virtio-scsi", Hardware::VirtioScsi),
+        Offer::new("pvscsi", Hardware::Pvscsi),
+        Offer::new("ide", Hardware::Piix),
+    ],
+    cards: &[
+        Offer::new("virtio-net-pci", Hardware::VirtioNet),
+        Offer::new("e1000e", Hardware::E1000e),
+        Offer::new("e1000", Hardware::E1000),
+    ],
+    displays: &[],
+    card_names: CardNames::Chosen,
+    starts_kernel: true,
+};
 
 /// Ways to a PC's sound, best first.
 const SOUNDS: &[&str] = &["pipewire", "pa", "coreaudio", "dsound", "alsa"];
@@ -58,6 +78,10 @@ impl Door for Qemus {
 
     fn title(&self) -> &'static str {
         "QEMU"
+    }
+
+    fn hardware(&self) -> Offered {
+        HARDWARE
     }
 
     fn template(&self) -> Template {
@@ -219,7 +243,7 @@ impl Hypervisor for Qemu {
         Capabilities {
             overlay: DiskFormat::Qcow2,
             reads_drive: true,
-            controllers: CONTROLLERS,
+            hardware: HARDWARE,
             firmware: if self.offers().uefi.is_some() { &["bios", "uefi"] } else { &["bios"] },
             // Of those on AHCI and IDE there are fewer places, which is looked at when the machine is known.
             most_disks: 26,
@@ -275,11 +299,21 @@ impl Hypervisor for Qemu {
 /// What would otherwise fail later and in worse words.
 fn check_machine(machine: &Machine) -> Result<()> {
     // The ports of a PC: six SATA ones, or two IDE buses for two disks each.
-    let old = machine.disks.first().is_some_and(|disk| disk.controller == "ide");
-    let places = if old { 4 } else { 6 };
-    if machine.disks.iter().filter(|disk| disk.controller != "virtio").count() > places {
-        let what = format!("a machine can have {places} disks on this controller at most");
+    let count = |names: &[&str]| {
+        machine.disks.iter().filter(|disk| names.contains(&disk.controller.as_str())).count()
+    };
+    // The new board has no IDE; its disks are on SATA then.
+    let (places, most) = match board::of(machine) {
+        board::Board::Old => (count(&["ide"]), 4),
+        board::Board::New => (count(&["ide", "ahci"]), 6),
+    };
+    if places > most || count(&["ahci"]) > 6 {
+        let what = format!("a machine can have {most} disks on this controller at most");
         return Err(Error::new(Kind::Drive, what).hint("use virtio for some of them"));
+    }
+    if count(&["virtio-scsi"]) > 0 && count(&["pvscsi"]) > 0 {
+        let what = "these disks can't be on controllers as different as that in one machine";
+        return Err(Error::new(Kind::Drive, what).hint("use the same controller for all of them"));
     }
     if machine.chips.variables.is_some() != (machine.firmware == "uefi") {
         let what = "a machine with UEFI has a place for its variables, and one with a BIOS has none";
@@ -295,12 +329,13 @@ fn check_machine(machine: &Machine) -> Result<()> {
         if machine.disks[..at].iter().any(|earlier| earlier.name == *name) {
             return Err(Error::new(Kind::Drive, format!("two disks have the name {name}")));
         }
-        if !CONTROLLERS.contains(&disk.controller.as_str()) {
+        if HARDWARE.controller(&disk.controller).is_none() {
             let what = format!(
                 "the disk {name} can't be attached safely, because the guest would not be paused when it fails: {}",
                 shown(&disk.controller)
             );
-            return Err(Error::new(Kind::Drive, what).hint("use ahci, virtio or ide as its controller"));
+            return Err(Error::new(Kind::Drive, what)
+                .hint("use virtio, ahci, virtio-scsi, pvscsi or ide as its controller"));
         }
         if let Some(base) = &disk.base {
             check_base(name, base)?;
@@ -363,6 +398,11 @@ mod tests {
             devices: Devices { network: true, ..Devices::default() },
             display: None,
             share: None,
+            card: None,
+            card_name: None,
+            graphics: None,
+            local_time: false,
+            boot: None,
             variables: std::collections::BTreeMap::new(),
         }
     }

@@ -43,6 +43,12 @@ pub enum Is {
     Driver,
     /// On if the clipboard is to be shared, else off.
     Clipboard,
+    /// The file of the guest's kernel that is started in place of its boot loader.
+    BootKernel,
+    /// The file of that kernel's initramfs.
+    BootInitramfs,
+    /// That kernel's command line.
+    BootCommandLine,
 }
 
 /// Keys of a map.
@@ -123,6 +129,19 @@ pub const RULES: &[Rule] = &[
             ("dies", Is::Number),
             ("cores", Is::Number),
             ("threads", Is::Number),
+        ],
+    ),
+    Rule { option: "kernel", required: "", keys: &[], open: false, word: Some(Is::BootKernel) },
+    Rule { option: "initrd", required: "", keys: &[], open: false, word: Some(Is::BootInitramfs) },
+    Rule { option: "append", required: "", keys: &[], open: false, word: Some(Is::BootCommandLine) },
+    // What the firmware tells a guest of sleeping.
+    rule(
+        "global",
+        "driver",
+        &[
+            ("driver", Is::Of(&["ICH9-LPC", "PIIX4_PM"])),
+            ("property", Is::Of(&["disable_s3", "disable_s4"])),
+            ("value", Is::Of(&["0", "1"])),
         ],
     ),
     rule("m", "size", &[("size", Is::Memory)]),
@@ -238,6 +257,7 @@ pub const DRIVERS: &[&str] = &[
     "scsi-hd",
     "ich9-ahci",
     "virtio-scsi-pci",
+    "pvscsi",
     "piix3-ide",
     "piix4-ide",
     // Network.

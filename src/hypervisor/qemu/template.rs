@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::{Map, Value, json};
 use serde_saphyr::{Spanned, budget, options};
 
-use super::{accelerator, tpm};
+use super::{accelerator, board, tpm};
 use crate::hypervisor::Machine;
 use crate::hypervisor::rendering::{self, Format, plain, text};
 use crate::{Error, Result};
@@ -78,29 +78,38 @@ fn escape(text: &str) -> String {
 
 /// What a template may use.
 fn context(machine: &Machine, host: &Host<'_>) -> Result<Value> {
-    let controller = machine.disks.first().map_or("ahci", |disk| disk.controller.as_str());
-    // The old PC has two IDE buses with two disks each, the new one a bus for each disk.
-    let places = if controller == "ide" { 2 } else { 1 };
-    let mut ide_disks = 0;
+    let board = board::of(machine);
+    let mut places = board::Places::new(board);
     let disks = machine.disks.iter().map(|disk| {
         let base = match &disk.base {
             Some(base) => json!({ "path": text(&base.path)?, "format": base.format }),
             None => Value::Null,
         };
         let overlay = text(&disk.overlay)?;
-        let (bus, unit) = (ide_disks / places, ide_disks % places);
-        ide_disks += usize::from(disk.controller != "virtio");
+        let place = places.next(&disk.controller);
         Ok(json!({
             "name": disk.name,
             "overlay": overlay,
             "base": base,
             "controller": disk.controller,
-            "bus": format!("ide.{bus}"),
-            "unit": unit,
+            "bus": place.bus,
+            "unit": place.unit,
         }))
     });
     let disks = disks.collect::<Result<Vec<_>>>()?;
     let mut context = rendering::context(machine)?;
+    context.insert("board".into(), board.name().into());
+    context.insert("controllers".into(), places.extra().into());
+    context.insert("card_place".into(), board::card_place(machine));
+    let boot = match &machine.boot {
+        Some(boot) => json!({
+            "kernel": text(&boot.kernel)?,
+            "initramfs": text(&boot.initramfs)?,
+            "command_line": boot.command_line,
+        }),
+        None => Value::Null,
+    };
+    context.insert("boot".into(), boot);
     context.insert("cpu".into(), accelerator::cpu_model(&machine.accelerator).into());
     context.insert("display".into(), host.display.into());
     context.insert("sound".into(), host.sound.into());

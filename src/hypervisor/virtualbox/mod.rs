@@ -9,8 +9,8 @@ use std::sync::OnceLock;
 
 use crate::hypervisor::record::Started;
 use crate::hypervisor::{
-    Candidate, Capabilities, Chips, Devices, DiskFormat, Door, Ending, Hypervisor, Machine, Places, Rendered,
-    RenderedFile, Running, Template, Unusable, Verdicts,
+    Candidate, Capabilities, Chips, Devices, DiskFormat, Door, Ending, Hypervisor, Machine, Offered, Places,
+    Rendered, RenderedFile, Running, Template, Unusable, Verdicts,
 };
 use crate::{Error, Kind, Result};
 
@@ -59,6 +59,10 @@ impl Door for VirtualBoxes {
 
     fn title(&self) -> &'static str {
         "VirtualBox"
+    }
+
+    fn hardware(&self) -> Offered {
+        template::HARDWARE
     }
 
     fn template(&self) -> Template {
@@ -155,7 +159,7 @@ impl Hypervisor for VirtualBox {
         Capabilities {
             overlay: DiskFormat::Vmdk,
             reads_drive: false,
-            controllers: template::CONTROLLERS,
+            hardware: template::HARDWARE,
             firmware: if chips { &["bios", "uefi"] } else { &["bios"] },
             most_disks: template::MOST_AHCI,
             // There is nothing to open again: it works on copies.

@@ -1,15 +1,26 @@
 //! From a template to a settings file of VirtualBox. What comes out is checked in [`super::allowed`].
 
+use pocketvm_guest::Hardware;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::INTERPRETER;
-use crate::hypervisor::Machine;
 use crate::hypervisor::rendering::{self, Format, text};
+use crate::hypervisor::{CardNames, Machine, Offer, Offered};
 use crate::{Error, Kind, Result};
 
-/// Controllers that a guest can boot from.
-pub const CONTROLLERS: &[&str] = &["ahci", "ide"];
+/// What can be given. The network card is always in the same place of the same board.
+pub const HARDWARE: Offered = Offered {
+    controllers: &[Offer::new("ahci", Hardware::Ahci), Offer::new("ide", Hardware::Piix)],
+    cards: &[Offer::new("virtio", Hardware::VirtioNet), Offer::new("82540EM", Hardware::E1000)],
+    displays: &[
+        Offer::new("VMSVGA", Hardware::Vmsvga),
+        Offer::new("VBoxSVGA", Hardware::Vboxsvga),
+        Offer::new("VBoxVGA", Hardware::Vga),
+    ],
+    card_names: CardNames::Always("enp0s3"),
+    starts_kernel: false,
+};
 
 /// The most disks on AHCI, and on IDE.
 pub const MOST_AHCI: usize = 30;

@@ -11,8 +11,8 @@
 use std::path::Path;
 
 use crate::hypervisor::{
-    Candidate, Capabilities, Devices, DiskFormat, Door, Ending, Hypervisor, Machine, Places, Rendered,
-    RenderedFile, Running, Started, Template, Verdicts,
+    Candidate, Capabilities, Devices, DiskFormat, Door, Ending, Hypervisor, Machine, Offered, Places,
+    Rendered, RenderedFile, Running, Started, Template, Verdicts,
 };
 use crate::{Error, Kind, Result};
 
@@ -99,6 +99,10 @@ impl Door for VMwares {
         "VMware"
     }
 
+    fn hardware(&self) -> Offered {
+        template::HARDWARE
+    }
+
     fn template(&self) -> Template {
         Template { name: "vmware.vmx.hbs", text: TEMPLATE }
     }
@@ -154,7 +158,7 @@ impl Hypervisor for VMware {
         Capabilities {
             overlay: DiskFormat::Vmdk,
             reads_drive: false,
-            controllers: template::CONTROLLERS,
+            hardware: template::HARDWARE,
             firmware: &["bios", "uefi"],
             most_disks: template::MOST_AHCI,
             // There is nothing to open again: it works on copies.

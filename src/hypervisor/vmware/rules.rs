@@ -121,6 +121,7 @@ pub const RULES: &[(&str, Is)] = &[
     ("answer.msg.serial.file.open", Is::Of(&["Append", "Replace"])),
     ("ethernet0.present", Is::If(network)),
     ("ethernet0.virtualDev", Is::Of(&["e1000", "e1000e", "vmxnet3", "vlance"])),
+    ("ethernet0.pciSlotNumber", Is::Number),
     ("ethernet0.connectionType", Is::Only("nat")),
     ("ethernet0.addressType", Is::Only("static")),
     ("ethernet0.address", Is::Mac),

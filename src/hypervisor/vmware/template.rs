@@ -1,14 +1,25 @@
 //! From a template to a configuration for VMware. What comes out is checked in [`super::allowed`].
 
+use pocketvm_guest::Hardware;
 use serde_json::{Value, json};
 
 use super::dictionary::{self, Entry};
-use crate::hypervisor::Machine;
 use crate::hypervisor::rendering::{self, Format, text};
+use crate::hypervisor::{CardNames, Machine, Offer, Offered};
 use crate::{Error, Kind, Result};
 
-/// Controllers that a guest can boot from.
-pub const CONTROLLERS: &[&str] = &["ahci", "ide"];
+/// What can be given. The place of the network card is one of VMware's numbers, after which Linux names it.
+pub const HARDWARE: Offered = Offered {
+    controllers: &[Offer::new("ahci", Hardware::Ahci), Offer::new("ide", Hardware::Piix)],
+    cards: &[
+        Offer::new("vmxnet3", Hardware::Vmxnet3),
+        Offer::new("e1000e", Hardware::E1000e),
+        Offer::new("e1000", Hardware::E1000),
+    ],
+    displays: &[],
+    card_names: CardNames::OneOf(&["ens32", "ens33", "ens34", "ens160"]),
+    starts_kernel: false,
+};
 
 /// The most disks on AHCI, and on IDE.
 pub const MOST_AHCI: usize = 30;
@@ -18,7 +29,7 @@ const MOST_IDE: usize = 4;
 pub const FORMAT: Format = Format { title: "VMware", escape: dictionary::escape };
 
 /// The virtual hardware of Workstation 12 and Fusion 8, which all later ones have as well. Its limits are 16 CPUs and 64 GiB.
-const HARDWARE: u32 = 12;
+const VIRTUAL_HARDWARE: u32 = 12;
 const MOST_CPUS: u32 = 16;
 const MOST_MIB: u64 = 64 * 1024;
 
@@ -27,7 +38,7 @@ const LARGE_HARDWARE: u32 = 18;
 
 /// The version of the virtual hardware that `machine` needs.
 pub fn hardware(machine: &Machine) -> u32 {
-    if machine.cpus > MOST_CPUS || machine.memory_mib > MOST_MIB { LARGE_HARDWARE } else { HARDWARE }
+    if machine.cpus > MOST_CPUS || machine.memory_mib > MOST_MIB { LARGE_HARDWARE } else { VIRTUAL_HARDWARE }
 }
 
 /// Where the disks of a machine are attached, in its order: `sata0:0`, `ide0:1`, ….
@@ -102,6 +113,9 @@ pub fn render(machine: &Machine, template: &str) -> Result<Vec<Entry>> {
     let mut put = |name: &str, value: Value| context.insert(name.to_owned(), value);
     put("title", title(machine).into());
     put("uuid_bios", uuid_bios(machine).into());
+    // Linux names a card after the number of its place.
+    let names = machine.card_name.as_deref().filter(|name| HARDWARE.card_names.has(name, ""));
+    put("card_slot", names.and_then(|name| name.strip_prefix("ens")).into());
     put("hardware", hardware(machine).into());
     put("memory_mib", memory_mib(machine).into());
     put("disks", disks.into());

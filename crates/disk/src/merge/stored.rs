@@ -50,6 +50,16 @@ impl<'a, S: Storage> Reader<'a, S> {
         Reader { layers, caches, known: vec![None; layers.len()] }
     }
 
+    /// As [`Reader::new`], with the tables that another reader of these layers read last.
+    pub fn with_caches(layers: &'a [Layer<S>], caches: Vec<TableCache>) -> Self {
+        Reader { layers, caches, known: vec![None; layers.len()] }
+    }
+
+    /// The tables that were read last.
+    pub fn into_caches(self) -> Vec<TableCache> {
+        self.caches
+    }
+
     /// Bytes that the guest sees.
     ///
     /// # Errors

@@ -116,6 +116,20 @@ impl<S: Storage> Overlay<S> {
         Ok(Overlay::Blocks(blocks))
     }
 
+    /// As [`Overlay::open`], of an image that stands alone: a VMDK may be a whole disk.
+    ///
+    /// # Errors
+    /// As [`Overlay::open`].
+    pub(crate) fn open_alone(storage: S) -> Result<Self> {
+        let source = Source::new(storage)?;
+        if detect(&source)? != Format::Vmdk {
+            return Overlay::open(source.storage);
+        }
+        let blocks = vmdk::open_any(source)?;
+        blocks.ensure_sound()?;
+        Ok(Overlay::Blocks(blocks))
+    }
+
     /// The format of the image below, as it stands in a qcow2 image: hostile text. The others do not say.
     pub fn format_below(&self) -> Option<&str> {
         match self {

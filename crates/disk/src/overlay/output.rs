@@ -1,6 +1,6 @@
 //! Writing a new file of a foreign format: data one after the other in large pieces, and the table that leads to it.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::storage::Storage;
 
 /// Bytes that are written at once.
@@ -100,5 +100,17 @@ impl<'a, S: Storage> Entries<'a, S> {
             self.page.clear();
         }
         Ok(())
+    }
+}
+
+/// Refuses blocks of `block` bytes that are not on a disk of `size` bytes, or not whole: only the last one may be shorter.
+pub(crate) fn check_blocks(blocks: &[(u64, &[u8])], block: u64, size: u64) -> Result<()> {
+    let fits = |(index, bytes): &(u64, &[u8])| {
+        let start = index.checked_mul(block).filter(|start| *start < size);
+        start.is_some_and(|start| bytes.len() as u64 == block.min(size - start))
+    };
+    match blocks.iter().find(|block| !fits(block)) {
+        Some((index, _)) => Err(Error::Input(format!("block {index} does not fit the disk"))),
+        None => Ok(()),
     }
 }

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::storage::{FileStorage, Storage};
 
 /// The most initial content, in bytes: it is held in memory.
-const MAX_CONTENT: usize = 16 << 20;
+const MAX_CONTENT: usize = 512 << 20;
 /// The longest backing file name that qcow2 allows, in bytes.
 const MAX_BACKING: usize = 1023;
 /// Refcounts of 16 bits: what every program reads.
@@ -27,7 +27,8 @@ pub struct CreateOptions<'a> {
     pub cluster_size: u64,
     /// The absolute path of the backing file and its format's name.
     pub backing: Option<(PathBuf, &'static str)>,
-    /// Guest bytes that the image begins with: offset and content.
+    /// Guest bytes that the image begins with: offset and content. Over a backing file, whole clusters
+    /// ([`View::with`](crate::View::with)).
     pub content: &'a [(u64, &'a [u8])],
 }
 
@@ -164,16 +165,16 @@ fn backing(options: &CreateOptions<'_>) -> Result<Option<(String, &'static str)>
 /// The initial content, as whole clusters by guest cluster number.
 fn content(options: &CreateOptions<'_>, header: &Header) -> Result<BTreeMap<u64, Vec<u8>>> {
     let mut clusters: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
-    if !options.content.is_empty() && options.backing.is_some() {
-        return Err(Error::Input("an overlay begins without content of its own".to_owned()));
-    }
     let total: usize = options.content.iter().map(|(_, data)| data.len()).sum();
     if total > MAX_CONTENT {
         return Err(Error::Input(format!("{total} bytes are too many for initial content")));
     }
     for &(offset, data) in options.content {
-        if offset.checked_add(data.len() as u64).is_none_or(|end| end > options.virtual_size) {
-            return Err(Error::Input(format!("content at {offset} does not fit the disk")));
+        let end = offset.checked_add(data.len() as u64).filter(|end| *end <= options.virtual_size);
+        let end = end.ok_or_else(|| Error::Input(format!("content at {offset} does not fit the disk")))?;
+        let is_whole = |at: u64| at.is_multiple_of(header.cluster_size()) || at == options.virtual_size;
+        if options.backing.is_some() && !(is_whole(offset) && is_whole(end)) {
+            return Err(Error::Input(format!("content at {offset} of an overlay is no whole cluster")));
         }
         let mut at = 0;
         while at < data.len() {

@@ -1,4 +1,4 @@
-//! Makes VHDs: a growing whole disk that is written in guest order, or an empty differencing disk over one.
+//! Makes VHDs: a growing whole disk that is written in guest order, or a differencing disk over one.
 //!
 //! In the file: copy of the footer, dynamic header, block allocation table, the names of the parent, blocks, footer.
 
@@ -12,7 +12,7 @@ use super::{
     UNUSED, VERSION, bitmap_len, checksum,
 };
 use crate::error::{Error, Refusal, Result};
-use crate::overlay::output::{Appender, Entries};
+use crate::overlay::output::{Appender, Entries, check_blocks};
 use crate::overlay::source::Source;
 use crate::qcow2::be;
 use crate::storage::{Access, FileStorage, Storage, is_zero};
@@ -138,8 +138,13 @@ impl<'a, S: Storage> Writer<'a, S> {
         let entries = entries(size)?;
         let footer = footer(size, DYNAMIC, uuid);
         let end = write_start(storage, &footer, header(entries), entries)?;
+        Ok(Writer::after(storage, footer, entries, end))
+    }
+
+    /// Goes on after a beginning that ends at `end`.
+    fn after(storage: &'a S, footer: [u8; FOOTER], entries: u64, end: u64) -> Self {
         let table = Entries::new(storage, TABLE, entries, UNUSED as u8);
-        Ok(Writer { storage, footer: footer.to_vec(), data: Appender::new(storage, end), table })
+        Writer { storage, footer: footer.to_vec(), data: Appender::new(storage, end), table }
     }
 
     /// Writes the block with this number, which is larger than the one before.
@@ -169,14 +174,26 @@ impl<'a, S: Storage> Writer<'a, S> {
     }
 }
 
-/// Makes an empty differencing disk, named `uuid`, over the whole disk at `parent` (absolute).
+/// Makes a differencing disk, named `uuid`, over the whole disk at `parent` (absolute), with these blocks by their number, in
+/// order.
 ///
 /// # Errors
-/// The parent is no VHD that grows and stands alone; the target exists, or there is no room.
-pub(crate) fn create_child(target: &Path, uuid: [u8; 16], parent: &Path) -> Result<()> {
+/// The parent is no VHD that grows and stands alone; a block is not on it or not whole; the target exists, or there is no room.
+pub(crate) fn create_child(
+    target: &Path,
+    uuid: [u8; 16],
+    parent: &Path,
+    blocks: &[(u64, &[u8])],
+) -> Result<()> {
     let parent = Parent::read(parent, target)?;
+    check_blocks(blocks, BLOCK, parent.head.size)?;
     let storage = FileStorage::create(target)?;
-    parent.write_child(&storage, uuid).inspect_err(|_| {
+    let fill = || {
+        let mut writer = parent.begin_child(&storage, uuid)?;
+        blocks.iter().try_for_each(|(block, bytes)| writer.put(*block, bytes))?;
+        writer.finish()
+    };
+    fill().inspect_err(|_| {
         // The first error is the one that matters.
         let _ = fs_err::remove_file(target);
     })
@@ -218,7 +235,7 @@ impl Parent {
         Ok(Parent { head, name: utf16(name), locators })
     }
 
-    fn write_child<S: Storage>(&self, storage: &S, uuid: [u8; 16]) -> Result<()> {
+    fn begin_child<'a, S: Storage>(&self, storage: &'a S, uuid: [u8; 16]) -> Result<Writer<'a, S>> {
         let entries = entries(self.head.size)?;
         let footer = footer(self.head.size, DIFFERENCING, uuid);
         let mut header = header(entries);
@@ -242,8 +259,7 @@ impl Parent {
             names.resize(end, 0);
         }
         offset = write_start(storage, &footer, header, entries)?;
-        names.extend(footer);
         storage.write_at(offset, &names)?;
-        Ok(storage.flush()?)
+        Ok(Writer::after(storage, footer, entries, offset + names.len() as u64))
     }
 }

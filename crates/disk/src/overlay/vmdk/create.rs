@@ -1,4 +1,4 @@
-//! Makes VMDKs: a whole disk that is written in guest order, or an empty child of one.
+//! Makes VMDKs: a whole disk that is written in guest order, or a child of one.
 //!
 //! In the file: header, descriptor, redundant grain directory and tables, grain directory and tables, data. All tables are there
 //! from the beginning, which VirtualBox and VMware do as well, so a child grows by what the guest writes and nothing else.
@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::descriptor::NO_PARENT;
 use super::{ENTRIES, HEADER, MAGIC, NEWLINES, REDUNDANT, SECTOR};
 use crate::error::{Error, Refusal, Result};
-use crate::overlay::output::{Appender, Entries};
+use crate::overlay::output::{Appender, Entries, check_blocks};
 use crate::overlay::source::{Source, le};
 use crate::storage::{Access, FileStorage, Storage};
 
@@ -181,7 +181,10 @@ impl<'a, S: Storage> Writer<'a, S> {
     /// # Errors
     /// The size is no multiple of 512, or too large; the device fails.
     pub fn new(storage: &'a S, size: u64, ids: &Ids) -> Result<Self> {
-        let layout = Layout::new(size)?;
+        Writer::laid_out(storage, &Layout::new(size)?, ids)
+    }
+
+    fn laid_out(storage: &'a S, layout: &Layout, ids: &Ids) -> Result<Self> {
         layout.write(storage, ids)?;
         let entries = |start| Entries::new(storage, start, layout.tables * ENTRIES, 0);
         Ok(Writer {
@@ -219,17 +222,22 @@ impl<'a, S: Storage> Writer<'a, S> {
     }
 }
 
-/// Makes an empty child, named `uuid`, of the whole disk at `parent` (absolute).
+/// Makes a child, named `uuid`, of the whole disk at `parent` (absolute), with these grains by their number, in order.
 ///
 /// # Errors
-/// The parent is no VMDK of ours that stands alone; the target exists, or there is no room.
-pub fn create_child(target: &Path, uuid: [u8; 16], parent: &Path) -> Result<()> {
+/// The parent is no VMDK of ours that stands alone; a grain is not on it or not whole; the target exists, or there is no room.
+pub fn create_child(target: &Path, uuid: [u8; 16], parent: &Path, grains: &[(u64, &[u8])]) -> Result<()> {
     let (size, parent) = read_parent(parent)?;
     let layout = Layout::new(size)?;
+    check_blocks(grains, GRAIN, size)?;
     let storage = FileStorage::create(target)?;
     let ids = Ids::new(uuid, Some(parent));
-    let written = layout.write(&storage, &ids).and_then(|()| Ok(storage.flush()?));
-    written.inspect_err(|_| {
+    let fill = || {
+        let mut writer = Writer::laid_out(&storage, &layout, &ids)?;
+        grains.iter().try_for_each(|(grain, bytes)| writer.put(*grain, bytes))?;
+        writer.finish()
+    };
+    fill().inspect_err(|_| {
         // The first error is the one that matters.
         let _ = fs_err::remove_file(target);
     })

@@ -165,6 +165,16 @@ pub(super) fn open<S: Storage>(source: Source<S>) -> Result<Blocks<S>> {
     if !descriptor.has_parent() {
         return Err(source.refuse(Refusal::WholeDisk));
     }
+    blocks(source, &header)
+}
+
+/// Opens a sparse extent, whatever it lies over.
+pub(super) fn open_any<S: Storage>(source: Source<S>) -> Result<Blocks<S>> {
+    let (header, _) = read(&source)?;
+    blocks(source, &header)
+}
+
+fn blocks<S: Storage>(source: Source<S>, header: &Header) -> Result<Blocks<S>> {
     let tables = GrainTables { directory: header.directory, zeroed: header.zeroed };
     let mut pages = Pages::default();
     let most = source.len / (ENTRIES * 4);
