@@ -2,7 +2,7 @@
 # Runs every test: cargo-nextest where it is installed, else cargo's own runner. Arguments go to the runner.
 #
 # The end-to-end tests mount loop devices and FUSE file systems and therefore run as root; without root they are
-# run through sudo, with the tests already built.
+# run through sudo, with the tests already built. Making the Debians and VirtualBox's folder, once, needs root itself.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 

@@ -22,7 +22,7 @@ pub enum Kind {
     Refused,
     /// A session was left behind and a decision is needed.
     Leftover,
-    /// No usable hypervisor on this PC, or it failed to start.
+    /// No usable hypervisor on this PC, it failed to start, or the guest can't start in it.
     Hypervisor,
     /// The guest did not shut down cleanly; its changes are kept in scratch.
     Unclean,

@@ -15,9 +15,9 @@ Exit codes:
    2  wrong usage
    3  no drive found, or its manifest is wrong
    4  the drive, or a disk image, is in use by another program
-   5  the plan refuses: memory, room, a window, a hypervisor or consent is missing
+   5  the plan refuses: memory, CPUs, room, a window, a hypervisor or consent is missing
    6  an earlier session was left behind and needs a decision
-   7  no usable hypervisor, or it failed
+   7  no usable hypervisor, it failed, or the guest can't start in it
    8  the guest did not shut down cleanly; its changes are kept
    9  the merge failed or was cancelled; old state and changes are intact
   10  a disk is damaged or not supported

@@ -3,6 +3,14 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+/// A path as text that is the same for all ways to write it on this system.
+#[must_use]
+pub fn comparable(path: &Path) -> String {
+    let path: PathBuf = path.components().collect();
+    let text = path.to_string_lossy().into_owned();
+    if cfg!(windows) { text.to_lowercase() } else { text }
+}
+
 /// Replaces a file on the PC as a whole: readers see the old content or the new one, also after a power cut.
 /// Not for the drive: a rename on FAT and exFAT is not power-safe.
 ///

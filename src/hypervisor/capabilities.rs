@@ -137,9 +137,6 @@ impl DiskFormat {
             DiskFormat::Vhd => "vhd",
         }
     }
-
-    /// All of them.
-    pub const ALL: [DiskFormat; 3] = [DiskFormat::Qcow2, DiskFormat::Vmdk, DiskFormat::Vhd];
 }
 
 /// Any controller will do: the guest is fitted to what the hypervisor has.

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::host::programs::{self, Device};
+
 /// A hypervisor found on this PC, usable or not: what `detect` lists.
 #[derive(Debug, Clone, Serialize)]
 pub struct Candidate {
@@ -75,6 +77,18 @@ pub struct Rejection {
     pub reason: String,
     /// The one thing to do about it, if there is one.
     pub fix: Option<String>,
+}
+
+impl Rejection {
+    /// What stands in the way of `accelerator` on this PC; none if nothing is known to.
+    pub(crate) fn of_device(accelerator: &str) -> Option<Rejection> {
+        match programs::accelerator_device(accelerator) {
+            Device::Ready(_) | Device::Unknown => None,
+            Device::Missing { reason, fix } | Device::Denied { reason, fix } => {
+                Some(Rejection { reason, fix: Some(fix) })
+            }
+        }
+    }
 }
 
 /// A remembered proof of one accelerator. Kept by the caller; what it is worth is decided in the door.

@@ -3,7 +3,7 @@
 //! A [`Hypervisor`] turns a [`Machine`] into a running guest and reports what happens to it as [`GuestEvent`]s.
 //! It knows nothing of drives, manifests or sessions: paths come in as values.
 //!
-//! A new hypervisor is a folder here, a template, and a line in `DOORS`.
+//! A new hypervisor is a folder here, a template, a line in `DOORS`, and a name in the manifest.
 
 use std::path::{Path, PathBuf};
 
@@ -77,6 +77,11 @@ pub(crate) trait Door: Sync {
     fn forget(&self, scratch: &Path) -> Result<()>;
 }
 
+/// The door of the hypervisor called `name`.
+fn door(name: &str) -> Option<&'static dyn Door> {
+    DOORS.iter().find(|door| door.name() == name).copied()
+}
+
 /// A template as the program brings it along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Template {
@@ -94,19 +99,19 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// As people write the name of a hypervisor.
 #[must_use]
 pub fn title(name: &str) -> &str {
-    DOORS.iter().find(|door| door.name() == name).map_or(name, |door| door.title())
+    door(name).map_or(name, |door| door.title())
 }
 
 /// The built-in template of a hypervisor; none if there is no door for it.
 #[must_use]
 pub fn template(name: &str) -> Option<Template> {
-    DOORS.iter().find(|door| door.name() == name).map(|door| door.template())
+    door(name).map(|door| door.template())
 }
 
 /// The hardware that a hypervisor can give a guest, whether this PC has one or not; none if there is no door for it.
 #[must_use]
 pub fn hardware(name: &str) -> Option<Offered> {
-    DOORS.iter().find(|door| door.name() == name).map(|door| door.hardware())
+    door(name).map(|door| door.hardware())
 }
 
 /// Every hypervisor on this PC and on the drive that there is a door for, each accelerator with its verdict: those in
@@ -156,7 +161,7 @@ pub fn detect(
 /// A guest runs there but can't be reached.
 pub fn adopt(scratch: &Path) -> Result<Option<Running>> {
     let Some(started) = record::started(scratch)? else { return Ok(None) };
-    match DOORS.iter().find(|door| door.name() == started.hypervisor) {
+    match door(&started.hypervisor) {
         Some(door) => door.adopt(scratch),
         None if started.process.is_alive() => {
             let what = format!(
@@ -185,7 +190,7 @@ pub fn was_started(scratch: &Path) -> Result<bool> {
 /// Scratch can't be read.
 pub fn runs(scratch: &Path) -> Result<bool> {
     let Some(started) = record::started(scratch)? else { return Ok(false) };
-    match DOORS.iter().find(|door| door.name() == started.hypervisor) {
+    match door(&started.hypervisor) {
         Some(door) => door.runs(scratch, &started),
         None => Ok(started.process.is_alive()),
     }
@@ -245,7 +250,7 @@ fn doors_of(scratch: &Path) -> Result<Vec<&'static dyn Door>> {
 /// The door of the guest that was started in `scratch`.
 fn door_of(scratch: &Path) -> Result<Option<&'static dyn Door>> {
     let Some(started) = record::started(scratch)? else { return Ok(None) };
-    Ok(DOORS.iter().find(|door| door.name() == started.hypervisor).copied())
+    Ok(door(&started.hypervisor))
 }
 
 /// The door to `candidate`.
@@ -261,7 +266,7 @@ pub fn open(candidate: Candidate) -> Result<Box<dyn Hypervisor>> {
             None => error,
         });
     }
-    match DOORS.iter().find(|door| door.name() == candidate.hypervisor) {
+    match door(&candidate.hypervisor) {
         Some(door) => door.open(candidate),
         None => Err(Error::new(Kind::Hypervisor, format!("there is no door for {}", candidate.hypervisor))),
     }
@@ -291,7 +296,7 @@ impl RenderedFile {
     /// Writes all of `files` into `folder`, for this user only.
     ///
     /// # Errors
-    /// No room, or one of them is there already.
+    /// No room, or the folder can't be written.
     pub(crate) fn write_all(files: &[RenderedFile], folder: &Path) -> Result<()> {
         for file in files {
             let path = folder.join(&file.name);

@@ -1,7 +1,9 @@
 //! A log that another program writes, line by line as far as it is written.
 
 use std::io::{Read, Seek, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use crate::drive::names;
 
 /// A line that is longer tells nothing.
 const LONGEST_LINE: usize = 16 * 1024;
@@ -47,4 +49,21 @@ impl Tail {
             }
         }
     }
+}
+
+/// The last lines of the hypervisor's log, on one line.
+pub fn last_words(scratch: &Path) -> String {
+    const LENGTH: u64 = 2048;
+    let read = || -> std::io::Result<Vec<u8>> {
+        let mut file = fs_err::File::open(scratch.join(names::HYPERVISOR_LOG))?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LENGTH)))?;
+        let mut text = Vec::new();
+        file.take(LENGTH).read_to_end(&mut text)?;
+        Ok(text)
+    };
+    let text = read().unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(3)..].join("; ")
 }

@@ -27,11 +27,17 @@ const PIECE: usize = 4096;
 
 /// The files of the chips that a machine of `manifest` has in a hypervisor that `has` some, in the session's `folder`.
 pub fn files(manifest: &Manifest, has: Devices<bool>, folder: &Path) -> Chips {
-    let file = |controller: Controller, has: bool| {
-        let mut disks = chips(manifest).filter(|disk| has && disk.controller == controller);
-        disks.next().map(|disk| folder.join(names::chip(disk.name.as_str())))
+    let has = |disk: &Disk| if disk.controller == Controller::Tpm { has.tpm } else { has.variables };
+    files_of(manifest, folder, has)
+}
+
+/// The files of the chips of a machine that `has` their disks.
+fn files_of(manifest: &Manifest, folder: &Path, has: impl Fn(&Disk) -> bool) -> Chips {
+    let file = |controller: Controller| {
+        let disk = chips(manifest).find(|disk| disk.controller == controller).filter(|disk| has(disk));
+        disk.map(|disk| folder.join(names::chip(disk.name.as_str())))
     };
-    Chips { variables: file(Controller::Flash, has.variables), tpm: file(Controller::Tpm, has.tpm) }
+    Chips { variables: file(Controller::Flash), tpm: file(Controller::Tpm) }
 }
 
 /// The disks that are the memory of a chip.
@@ -72,12 +78,7 @@ pub fn fetch(drive: &Drive, folder: &Path, wanted: &Chips) -> Result<Vec<String>
 /// # Errors
 /// The session's `folder` can't be read or written, or the machine runs.
 pub fn collect(manifest: &Manifest, record: &SessionRecord, folder: &Path) -> Result<Vec<Unusable>> {
-    let file = |controller: Controller| {
-        let mut disks = chips(manifest).filter(|disk| disk.controller == controller);
-        let name = disks.next().map(|disk| disk.name.as_str()).filter(|name| had(record, name))?;
-        Some(folder.join(names::chip(name)))
-    };
-    let chips = Chips { variables: file(Controller::Flash), tpm: file(Controller::Tpm) };
+    let chips = files_of(manifest, folder, |disk| had(record, disk.name.as_str()));
     if chips == Chips::default() {
         return Ok(vec![]);
     }

@@ -108,13 +108,14 @@ impl Disks<'_> {
     }
 
     fn copies(&self) -> Option<CopyFormat> {
-        copy_format(self.capabilities.overlay)
+        copies(&self.capabilities)
     }
 }
 
-/// The format of copies for a hypervisor that writes `overlay`; none if it reads the bases on the drive.
-pub fn copy_format(overlay: DiskFormat) -> Option<CopyFormat> {
-    match overlay {
+/// The format of copies for a hypervisor; none if it reads the bases on the drive.
+pub fn copies(capabilities: &Capabilities) -> Option<CopyFormat> {
+    match capabilities.overlay {
+        _ if capabilities.reads_drive => None,
         DiskFormat::Qcow2 => None,
         DiskFormat::Vmdk => Some(CopyFormat::Vmdk),
         DiskFormat::Vhd => Some(CopyFormat::Vhd),

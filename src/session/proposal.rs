@@ -69,7 +69,7 @@ pub fn propose(
     refusals.extend(door.and_then(|(door, _)| window_refusal(door.as_ref(), options)));
 
     let capabilities = door.map(|(door, _)| door.capabilities());
-    let copied = match capabilities.and_then(|capabilities| super::disks::copy_format(capabilities.overlay)) {
+    let copied = match capabilities.and_then(|capabilities| super::disks::copies(&capabilities)) {
         Some(format) => Some(copy_size(drive, format)?),
         None => None,
     };

@@ -4,13 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use pocketvm_specimen::flavours::Flavour;
+use pocketvm_specimen::hives::number;
+use pocketvm_specimen::image::{Image, Layout, START};
+use pocketvm_specimen::programs::{ask, run};
 use rustix::process::Signal;
 
-use super::flavours::Flavour;
 use super::harness::{Bench, Drive, Pc, must};
-use super::hives::number;
-use super::image::{Image, Layout, START};
-use super::programs::{ask, run};
 
 /// A drive with this Windows on the controller that is named.
 fn drive(bench: &Bench, image: &Image, controller: &str) -> Drive {

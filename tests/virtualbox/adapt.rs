@@ -3,10 +3,10 @@
 use std::process::Command;
 
 use crate::bench::{Bench, assembled, must};
-use crate::flavours::Flavour;
-use crate::hives::number;
-use crate::image::{Layout, START};
-use crate::programs::run;
+use pocketvm_specimen::flavours::Flavour;
+use pocketvm_specimen::hives::number;
+use pocketvm_specimen::image::{Layout, START};
+use pocketvm_specimen::programs::run;
 
 /// Bytes of code before the partition table.
 const CODE: usize = 0x1b8;

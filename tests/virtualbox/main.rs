@@ -13,17 +13,3 @@ mod full;
 mod killed;
 mod sessions;
 mod templates;
-
-// A Windows made by other programs, as the crate's own tests have it.
-#[allow(dead_code)]
-#[path = "../../crates/guest/tests/windows/flavours.rs"]
-mod flavours;
-#[allow(dead_code)]
-#[path = "../../crates/guest/tests/windows/hives.rs"]
-mod hives;
-#[allow(dead_code)]
-#[path = "../../crates/guest/tests/windows/image.rs"]
-mod image;
-#[allow(dead_code)]
-#[path = "../../crates/guest/tests/programs/mod.rs"]
-mod programs;

@@ -58,6 +58,16 @@ impl Disk for [u8] {
     }
 }
 
+impl Disk for Vec<u8> {
+    fn size(&self) -> u64 {
+        self.as_slice().size()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        self.as_slice().read_at(offset, buf)
+    }
+}
+
 /// A part of a disk, a partition for instance: itself a disk.
 #[derive(Debug, Clone, Copy)]
 pub struct Part<'d, D: ?Sized> {

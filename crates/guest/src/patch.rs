@@ -124,20 +124,8 @@ impl Disk for Patch {
 mod tests {
     use super::*;
 
-    struct Bytes(Vec<u8>);
-
-    impl Disk for Bytes {
-        fn size(&self) -> u64 {
-            self.0.size()
-        }
-
-        fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
-            self.0.read_at(offset, buf)
-        }
-    }
-
     fn patch() -> Patch {
-        Patch::new(Arc::new(Bytes((0..10_000).map(|at| (at / 7) as u8).collect())))
+        Patch::new(Arc::new((0..10_000).map(|at| (at / 7) as u8).collect::<Vec<u8>>()))
     }
 
     #[test]

@@ -14,18 +14,6 @@ use pocketvm_guest::linux::Scope;
 use pocketvm_guest::patch::SharedDisk;
 use pocketvm_guest::{Disk, Hardware};
 
-struct Bytes(Vec<u8>);
-
-impl Disk for Bytes {
-    fn size(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
-        self.0[..].read_at(offset, buf)
-    }
-}
-
 fn must(command: &mut Command) -> Vec<u8> {
     command.env("PATH", format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default()));
     let output =
@@ -94,7 +82,7 @@ fn linux_with(more: &[&str], change: impl FnOnce(&Path)) -> Vec<u8> {
 static LINUX: LazyLock<Vec<u8>> = LazyLock::new(|| linux(&[]));
 
 fn look(bytes: &[u8]) -> pocketvm_guest::Result<(SharedDisk, Guest)> {
-    let disk: SharedDisk = Arc::new(Bytes(bytes.to_vec()));
+    let disk: SharedDisk = Arc::new(bytes.to_vec());
     let shared: Rc<dyn Disk> = Rc::new(Arc::clone(&disk));
     let guest = Guest::inspect(&shared, Scope::Default)?;
     Ok((disk, guest))

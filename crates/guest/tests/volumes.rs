@@ -2,9 +2,6 @@
 #![cfg(target_os = "linux")]
 #![allow(missing_docs, clippy::unwrap_used)]
 
-#[allow(dead_code, reason = "the tests of Windows need more of it")]
-mod programs;
-
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -13,7 +10,7 @@ use std::process::Stdio;
 use pocketvm_guest::partition::{Firmware, Kind, Signature, Table, Type};
 use pocketvm_guest::volume::{Content, recognise};
 
-use programs::{command, missing, run};
+use pocketvm_specimen::programs::{command, missing, run};
 
 /// A file of zeroes.
 fn blank(dir: &Path, mib: u64) -> PathBuf {

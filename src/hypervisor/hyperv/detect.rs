@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{HARDWARE, NAME};
 use crate::host::child;
-use crate::host::programs::{self, Device};
+use crate::host::programs;
 use crate::hypervisor::{Accelerator, Candidate, Rejection};
 
 /// For `whoami`.
@@ -42,12 +42,7 @@ fn look_at(program: PathBuf, say: &(dyn Fn(&str) + Sync)) -> Candidate {
 }
 
 fn accelerator() -> Accelerator {
-    let rejected = match programs::accelerator_device(NAME) {
-        Device::Ready(_) | Device::Unknown => None,
-        Device::Missing { reason, fix } | Device::Denied { reason, fix } => {
-            Some(Rejection { reason, fix: Some(fix) })
-        }
-    };
+    let rejected = Rejection::of_device(NAME);
     Accelerator { name: HARDWARE.into(), rate: None, rejected, remembered: false, on_request: false }
 }
 

@@ -8,13 +8,13 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::launch::last_words;
 use super::qmp::QmpEvent;
 use super::record::Record;
 use super::running::Reader;
 use crate::Result;
 use crate::drive::names;
 use crate::hypervisor::Ending;
+use crate::hypervisor::tail::last_words;
 
 /// The end is at the end: more is not read.
 const LENGTH: u64 = 1 << 20;

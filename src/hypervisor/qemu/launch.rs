@@ -15,6 +15,7 @@ use crate::drive::names;
 use crate::host::channel::{self, Prepared, Side};
 use crate::host::child::{self, Handle, Identity};
 use crate::hypervisor::record::Started;
+use crate::hypervisor::tail::last_words;
 use crate::hypervisor::{Machine, Rendered, Running};
 use crate::{Error, Kind, Result};
 
@@ -170,22 +171,4 @@ fn overlay_options(disk: &str, arguments: &[String]) -> Value {
         .filter_map(|pair| serde_json::from_str::<Value>(&pair[1]).ok())
         .find(|options| options["node-name"] == node)
         .unwrap_or_default()
-}
-
-/// The last lines of QEMU's log, on one line.
-pub fn last_words(scratch: &Path) -> String {
-    use std::io::{Read, Seek, SeekFrom};
-    const LENGTH: u64 = 2048;
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = fs_err::File::open(scratch.join(names::HYPERVISOR_LOG))?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(LENGTH)))?;
-        let mut text = Vec::new();
-        file.take(LENGTH).read_to_end(&mut text)?;
-        Ok(text)
-    };
-    let text = read().unwrap_or_default();
-    let text = String::from_utf8_lossy(&text);
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    lines[lines.len().saturating_sub(3)..].join("; ")
 }

@@ -11,12 +11,12 @@ use std::time::Duration;
 use process_wrap::std::ChildWrapper;
 use serde_json::{Value, json};
 
-use super::launch::last_words;
 use super::qmp::{Client, QmpEvent};
 use super::record::Record;
 use super::reopen;
 use crate::host::child::{self, Handle};
 use crate::hypervisor::end::End;
+use crate::hypervisor::tail::last_words;
 use crate::hypervisor::{Base, Ending, Figures, Guest, GuestEvent, Running};
 use crate::{Error, Kind, Result};
 

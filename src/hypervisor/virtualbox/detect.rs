@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{HARDWARE, INTERPRETER, NAME, manage};
 use crate::host::child;
-use crate::host::programs::{self, Device};
+use crate::host::programs;
 use crate::hypervisor::{Accelerator, Candidate, Rejection};
 
 /// For `--version`; a start from a cold disk included.
@@ -69,12 +69,7 @@ fn look_at(program: PathBuf, found_in: &'static str) -> Candidate {
 
 /// What runs the guest's instructions.
 fn accelerators(program: &Path) -> Vec<Accelerator> {
-    let rejected = match programs::accelerator_device("virtualbox") {
-        Device::Ready(_) | Device::Unknown => None,
-        Device::Missing { reason, fix } | Device::Denied { reason, fix } => {
-            Some(Rejection { reason, fix: Some(fix) })
-        }
-    };
+    let rejected = Rejection::of_device(NAME);
     let accelerator = |name: &str, rejected, on_request| Accelerator {
         name: name.into(),
         rate: None,

@@ -15,12 +15,11 @@ use super::SETTINGS;
 use super::log::Reader;
 use super::manage::Manage;
 use super::record::Record;
-use crate::drive::names;
 use crate::host;
 use crate::host::child::{self, Handle};
 use crate::hypervisor::end::End;
 use crate::hypervisor::rendering::plain;
-use crate::hypervisor::tail::Tail;
+use crate::hypervisor::tail::{self, Tail};
 use crate::hypervisor::{Base, Ending, Figures, Guest, GuestEvent, Running};
 use crate::{Error, Kind, Result};
 
@@ -207,10 +206,7 @@ fn attached(settings: &Path) -> Option<Vec<String>> {
 
 /// The last lines that the machine's program said, on one line.
 pub fn last_words(scratch: &Path) -> String {
-    let text =
-        crate::host::whole::read_text(&scratch.join(names::HYPERVISOR_LOG), 64 * 1024).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    plain(&lines[lines.len().saturating_sub(3)..].join("; "))
+    plain(&tail::last_words(scratch))
 }
 
 /// The machine's log, as far as it was read, and what it says.

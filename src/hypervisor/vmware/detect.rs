@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::vmrun::{VARIABLES, VMRUN};
 use super::{Edition, HARDWARE, NAME};
 use crate::host::child;
-use crate::host::programs::{self, Device, Product};
+use crate::host::programs::{self, Product};
 use crate::hypervisor::{Accelerator, Candidate, Rejection};
 
 /// For the usage text of `vmrun`; a start from a cold disk included.
@@ -74,12 +74,7 @@ fn rejection(edition: Edition, product: &Product, version: Option<&str>) -> Opti
 }
 
 fn accelerator() -> Accelerator {
-    let rejected = match programs::accelerator_device(NAME) {
-        Device::Ready(_) | Device::Unknown => None,
-        Device::Missing { reason, fix } | Device::Denied { reason, fix } => {
-            Some(Rejection { reason, fix: Some(fix) })
-        }
-    };
+    let rejected = Rejection::of_device(NAME);
     Accelerator { name: HARDWARE.into(), rate: None, rejected, remembered: false, on_request: false }
 }
 

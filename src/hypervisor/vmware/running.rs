@@ -1,6 +1,6 @@
 //! A running machine: what its log tells, in our words, and the levers.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{self, Sender};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -10,11 +10,11 @@ use super::log::Reader;
 use super::record::Record;
 use super::vmrun::Vmrun;
 use super::{CONFIGURATION, dictionary, launch};
-use crate::drive::names;
 use crate::host::child::{self, Handle};
+use crate::host::file;
 use crate::hypervisor::end::End;
 use crate::hypervisor::rendering::plain;
-use crate::hypervisor::tail::Tail;
+use crate::hypervisor::tail::{self, Tail};
 use crate::hypervisor::{Base, Ending, Figures, Guest, GuestEvent, Running};
 use crate::{Error, Kind, Result};
 
@@ -142,10 +142,7 @@ pub fn aftermath(scratch: &Path, record: &Record) -> Ending {
 }
 
 fn how(scratch: &Path) -> String {
-    let said = crate::host::whole::read_text(&scratch.join(names::HYPERVISOR_LOG), 64 * 1024);
-    let said = said.unwrap_or_default();
-    let lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    let last = plain(&lines[lines.len().saturating_sub(3)..].join("; "));
+    let last = plain(&tail::last_words(scratch));
     let how = "its log does not say that the guest switched itself off";
     if last.is_empty() { how.to_owned() } else { format!("{how}: {last}") }
 }
@@ -161,7 +158,8 @@ fn judged(scratch: &Path, record: &Record, ending: Ending) -> Ending {
             other => other,
         };
     };
-    if attached(scratch, &text) != sorted(record.overlays.iter().map(|overlay| comparable(overlay)).collect())
+    if attached(scratch, &text)
+        != sorted(record.overlays.iter().map(|overlay| file::comparable(overlay)).collect())
     {
         let detail = "somebody took a snapshot or changed the machine's disks in VMware: what the guest wrote since then \
              lies elsewhere";
@@ -180,19 +178,12 @@ fn attached(scratch: &Path, text: &str) -> Vec<String> {
     let is_disk = |key: &str| {
         ["sata", "ide", "scsi", "nvme"].iter().any(|bus| key.starts_with(bus)) && key.ends_with(".filename")
     };
-    sorted(dictionary::values(text, is_disk).map(|file| comparable(&scratch.join(file))).collect())
+    sorted(dictionary::values(text, is_disk).map(|file| file::comparable(&scratch.join(file))).collect())
 }
 
 fn sorted(mut paths: Vec<String>) -> Vec<String> {
     paths.sort();
     paths
-}
-
-/// A path as text that is the same for all ways to write it on this system.
-fn comparable(path: &Path) -> String {
-    let path: PathBuf = path.components().collect();
-    let text = path.to_string_lossy().into_owned();
-    if cfg!(windows) { text.to_lowercase() } else { text }
 }
 
 struct VMwareGuest {

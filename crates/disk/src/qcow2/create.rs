@@ -8,11 +8,10 @@ use super::entry::{COPIED, Entry};
 use super::extensions::Extensions;
 use super::header::{Compression, Header};
 use super::refcount;
+use crate::copy::whole_blocks;
 use crate::error::{Error, Result};
 use crate::storage::{FileStorage, Storage};
 
-/// The most initial content, in bytes: it is held in memory.
-const MAX_CONTENT: usize = 512 << 20;
 /// The longest backing file name that qcow2 allows, in bytes.
 const MAX_BACKING: usize = 1023;
 /// Refcounts of 16 bits: what every program reads.
@@ -164,31 +163,24 @@ fn backing(options: &CreateOptions<'_>) -> Result<Option<(String, &'static str)>
 
 /// The initial content, as whole clusters by guest cluster number.
 fn content(options: &CreateOptions<'_>, header: &Header) -> Result<BTreeMap<u64, Vec<u8>>> {
-    let mut clusters: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
-    let total: usize = options.content.iter().map(|(_, data)| data.len()).sum();
-    if total > MAX_CONTENT {
-        return Err(Error::Input(format!("{total} bytes are too many for initial content")));
+    let size = header.cluster_size();
+    let is_whole = |at: u64| at.is_multiple_of(size) || at == options.virtual_size;
+    let partly = options
+        .content
+        .iter()
+        .find(|(offset, data)| !(is_whole(*offset) && is_whole(offset.saturating_add(data.len() as u64))));
+    if let (Some(_), Some((offset, _))) = (&options.backing, partly) {
+        return Err(Error::Input(format!("content at {offset} of an overlay is no whole cluster")));
     }
-    for &(offset, data) in options.content {
-        let end = offset.checked_add(data.len() as u64).filter(|end| *end <= options.virtual_size);
-        let end = end.ok_or_else(|| Error::Input(format!("content at {offset} does not fit the disk")))?;
-        let is_whole = |at: u64| at.is_multiple_of(header.cluster_size()) || at == options.virtual_size;
-        if options.backing.is_some() && !(is_whole(offset) && is_whole(end)) {
-            return Err(Error::Input(format!("content at {offset} of an overlay is no whole cluster")));
-        }
-        let mut at = 0;
-        while at < data.len() {
-            let guest = offset + at as u64;
-            let within = (guest % header.cluster_size()) as usize;
-            let count = (data.len() - at).min(header.cluster_size() as usize - within);
-            let cluster = clusters
-                .entry(guest / header.cluster_size())
-                .or_insert_with(|| vec![0; header.cluster_size() as usize]);
-            cluster[within..within + count].copy_from_slice(&data[at..at + count]);
-            at += count;
-        }
-    }
-    Ok(clusters)
+    let clusters = whole_blocks(options.content, size, options.virtual_size, |_, _| Ok(()))?;
+    Ok(clusters
+        .into_iter()
+        .map(|(start, mut cluster)| {
+            // In the file, the last one is whole as well.
+            cluster.resize(size as usize, 0);
+            (start / size, cluster)
+        })
+        .collect())
 }
 
 fn write_header<S: Storage>(

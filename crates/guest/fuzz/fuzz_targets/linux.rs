@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::sync::OnceLock;
 
 use libfuzzer_sys::fuzz_target;
-use pocketvm_guest::Disk;
 use pocketvm_guest::linux::{self, Files, Initramfs, Limits, Scope, Support, extension, initramfs, support};
 
 const LINE: usize = 64;
@@ -27,18 +26,6 @@ fn image() -> &'static (Vec<u8>, Vec<usize>) {
     })
 }
 
-struct Bytes(Vec<u8>);
-
-impl Disk for Bytes {
-    fn size(&self) -> u64 {
-        self.0.len() as u64
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> std::io::Result<()> {
-        self.0[..].read_at(offset, buf)
-    }
-}
-
 fuzz_target!(|data: &[u8]| {
     let (bytes, lines) = image();
     let mut bytes = bytes.clone();
@@ -52,7 +39,7 @@ fuzz_target!(|data: &[u8]| {
         data = rest;
     }
     let limits = Limits { bytes: 4 << 20, members: 5000, memory: 8 << 20, kept: 1 << 20 };
-    let Ok(Some(files)) = Files::open(Some(Rc::new(Bytes(bytes))), None) else { return };
+    let Ok(Some(files)) = Files::open(Some(Rc::new(bytes)), None) else { return };
     let Ok(Some(linux)) = linux::inspect_within(&files, Scope::Default, &limits) else { return };
     let Some(kernel) = linux.default_kernel() else { return };
     let Ok(added) = extension(&files, kernel, &["ahci"]) else { return };

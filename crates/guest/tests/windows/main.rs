@@ -3,23 +3,17 @@
 #![cfg(target_os = "linux")]
 #![allow(missing_docs, clippy::unwrap_used)]
 
-mod flavours;
-mod hives;
-mod image;
-#[path = "../programs/mod.rs"]
-mod programs;
 mod refusals;
-mod seeds;
 
 use std::sync::LazyLock;
 
 use pocketvm_guest::Edit;
 use pocketvm_guest::windows::{Architecture, Clock, Mounted, Setting, Windows, plan};
+use pocketvm_specimen::flavours::Flavour;
+use pocketvm_specimen::hives;
+use pocketvm_specimen::image::{Image, Layout};
+use pocketvm_specimen::programs::{ask, run};
 use proptest::prelude::*;
-
-use flavours::Flavour;
-use image::{Image, Layout};
-use programs::{ask, run};
 
 static WINDOWS_10: LazyLock<Image> = LazyLock::new(|| Flavour::windows_10().image(Layout::Whole));
 static WINDOWS_7: LazyLock<Image> = LazyLock::new(|| Flavour::windows_7().image(Layout::Whole));

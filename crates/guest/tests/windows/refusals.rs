@@ -5,10 +5,11 @@ use std::fs;
 use pocketvm_guest::Error;
 use pocketvm_guest::windows::{Refusal, Unclean, plan};
 
-use crate::flavours::Flavour;
-use crate::hives::sum;
-use crate::image::{CLUSTER, Image, Layout};
-use crate::programs::run;
+use pocketvm_specimen::flavours::Flavour;
+use pocketvm_specimen::hives::sum;
+use pocketvm_specimen::image::{CLUSTER, Image, Layout};
+use pocketvm_specimen::programs::run;
+
 use crate::{SYSTEM, WINDOWS_7, WINDOWS_10};
 
 /// What is asked for: a driver that needs an edit.

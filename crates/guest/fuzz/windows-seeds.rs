@@ -1,4 +1,7 @@
-//! The seeds of the fuzz targets `hive` and `windows`: hives and volumes of the tests here, of which only what is read.
+//! Makes the seeds of the fuzz targets `hive` and `windows` again: hives and volumes, of which only what is read.
+//!
+//!     cargo run --manifest-path crates/guest/fuzz/Cargo.toml --example windows-seeds
+#![allow(clippy::unwrap_used, missing_docs)]
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -7,8 +10,9 @@ use std::{fs, io};
 use pocketvm_guest::windows::{inspect, plan};
 use pocketvm_guest::{Disk, Part};
 
-use crate::flavours::Flavour;
-use crate::image::{Image, Layout};
+use pocketvm_specimen::flavours::Flavour;
+use pocketvm_specimen::hives;
+use pocketvm_specimen::image::{Image, Layout};
 
 /// A volume that remembers which of its sectors were read.
 struct Read<'v> {
@@ -30,10 +34,8 @@ impl Disk for Read<'_> {
     }
 }
 
-#[test]
-#[ignore = "writes crates/guest/fuzz/corpus"]
-fn seeds() {
-    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+fn main() {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
     let put = |target: &str, name: &str, bytes: &[u8]| {
         fs::create_dir_all(corpus.join(target)).unwrap();
         fs::write(corpus.join(target).join(name), bytes).unwrap();
@@ -41,7 +43,7 @@ fn seeds() {
     let seven = Flavour::windows_7();
     put("hive", "windows-7", &seven.system.hive());
     put("hive", "windows-10", &Flavour::windows_10_with(0).system.hive());
-    put("hive", "empty", &crate::hives::empty());
+    put("hive", "empty", &hives::empty());
     let volumes = [
         ("windows-7", seven.image(Layout::Whole)),
         ("windows-10", Flavour::windows_10_with(0).image(Layout::Whole)),
